@@ -1,0 +1,211 @@
+"""The command line: ``python -m aesearch``. Each command imports what it needs, so that ``--help`` is instant."""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from aesearch.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from aesearch.study import Study
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line with the nearest valid names."""
+
+    def error(self, message: str) -> NoReturn:
+        if match := re.search(r"unrecognized arguments: (\S+)", message):
+            message = f"unknown option or argument {match[1]!r}: {nearest(match[1], self._option_string_actions)}"
+        elif match := re.search(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
+            commands = re.findall(r"[\w-]+", match[2])
+            message = f"unknown command {match[1]!r}: {nearest(match[1], commands)}"
+        self.exit(2, f"aesearch: {message}\n")
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but got {text!r}")
+    return int(text)
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="aesearch", description="Hyperparameter studies of autoencoders.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a study: search, track, report", allow_abbrev=False)
+    run.add_argument("study", type=Path, metavar="STUDY", help="a study file, such as studies/beta_sweep.py")
+    run.add_argument("--trials", type=count, metavar="N", help="number of trials, instead of the file's")
+    run.add_argument("--epochs", type=count, metavar="N", help="epochs of each trial")
+    run.add_argument("--replicas", type=count, metavar="N", help="seeds of each trial")
+    run.add_argument("--seed", type=int, metavar="N", help="seed of the sampler and of all replicas")
+    run.add_argument("--max-concurrent", type=count, metavar="N", help="trials at once, at most")
+    run.add_argument("--address", metavar="ADDR", help="a Ray cluster's address, such as auto; default: a local Ray")
+    _add_store(run)
+    run.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
+    run.add_argument(
+        "--home", type=Path, default=Path(".aesearch"), metavar="DIR", help="of the studies' state (.aesearch)"
+    )
+    run.add_argument(
+        "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
+    )
+    run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
+    run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
+    run.set_defaults(function=run_command)
+
+    show = commands.add_parser("show", help="show what a study would do", allow_abbrev=False)
+    show.add_argument("study", type=Path, metavar="STUDY")
+    show.set_defaults(function=show_command)
+
+    report = commands.add_parser("report", help="write a study's report again, from MLflow", allow_abbrev=False)
+    report.add_argument("study", metavar="STUDY_OR_NAME", help="a study file or the name of a study")
+    _add_store(report)
+    report.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
+    report.set_defaults(function=report_command)
+
+    ui = commands.add_parser("ui", help="open the MLflow UI on 127.0.0.1", allow_abbrev=False)
+    _add_store(ui)
+    ui.add_argument("--port", type=count, default=5000, metavar="N", help="(5000)")
+    ui.set_defaults(function=ui_command)
+    return parser
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tracking-uri", default=DEFAULT_URI, metavar="URI", help=f"MLflow's store or server ({DEFAULT_URI})"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. The exit status: 0 done, 1 no trial completed, 2 unusable input, 130 interrupted."""
+    options = make_parser().parse_args(arguments)
+    try:
+        status: int = options.function(options)
+    except UserError as error:
+        print(f"aesearch: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
+    from aesearch.ledger import Ledger, move_aside
+    from aesearch.progress import Progress
+    from aesearch.tracking import Tracker
+    from aesearch.tuner import Where, run_study
+
+    study = _overridden(options)
+    data = _data_folder(options.data)
+    for dataset in dict.fromkeys(config.data for _, config in study.probes):
+        dataset.load(data)
+    if options.fresh and (aside := move_aside(study, options.home)):
+        print(f"{study.name}: the old state is in {aside}")
+    ledger = Ledger.open(study, options.home)
+    try:
+        tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
+        tracker.open()
+        for key in ledger.finished():
+            tracker.notify(key)
+        progress = Progress(study.name, ledger.total, ledger.counts, ledger.best)
+        interrupted = False
+        try:
+            run_study(ledger, Where(options.address, data, options.verbose), tracker.notify, progress.update)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            tracker.close("KILLED" if interrupted else "FINISHED")
+        progress.close()
+        for reason, times in ledger.failures().items():
+            print(f"{study.name}: {times} failed: {reason}")
+        if tracker.problem:
+            print(f"{study.name}: MLflow lacks some of it: {tracker.problem}; the same command sends it again")
+        if interrupted:
+            print(f"{study.name}: interrupted; the same command goes on")
+            return 130
+        page = _write_report(options.tracking_uri, study.name, options.out)
+        tracker.add_report(page.parent)
+        print(f"report: {page}\nMLflow: python -m aesearch ui{_store_option(options.tracking_uri)}")
+        return 0 if ledger.counts()["COMPLETE"] else 1
+    finally:
+        ledger.close()
+
+
+def _overridden(options: argparse.Namespace) -> "Study":
+    """The study of the file, with what the command line sets instead."""
+    from dataclasses import replace
+
+    from aesearch.study import load_study
+
+    study = load_study(options.study)
+    given = {"n_trials": options.trials, "seed": options.seed, "max_concurrent": options.max_concurrent}
+    overrides = {"epochs": options.epochs, "replicas": options.replicas}
+    return replace(
+        study,
+        overrides={name: value for name, value in overrides.items() if value is not None},
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _data_folder(given: Path | None) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aesearch"
+    return (given or Path(os.environ.get("AESEARCH_DATA") or cache)).absolute()
+
+
+def _store_option(uri: str) -> str:
+    return "" if uri == DEFAULT_URI else f" --tracking-uri {uri}"
+
+
+def _write_report(uri: str, name: str, out: Path) -> Path:
+    from aesearch.report import write_report
+    from aesearch.tracking import read_study
+
+    return write_report(read_study(uri, name), out / name)
+
+
+def show_command(options: argparse.Namespace) -> int:
+    """Print the question, the space and three configurations."""
+    from aesearch.study import load_study
+
+    study = load_study(options.study)
+    print(study.question, end="\n\n")
+    print("metrics:", ", ".join(f"{metric.direction} {metric.name}" for metric in study.searched))
+    print("trials:", study.n_trials or len(study.grid()), f"by {study.sampler}")
+    print("space:")
+    for name, distribution in study.distributions.items():
+        print(f"  {name}: {distribution}")
+    for trial, config in study.probes[:3]:
+        parameters = sum(tensor.numel() for tensor in config.build().parameters())
+        print(f"\n{trial.params}\n  {parameters:,} parameters per replica\n  {config}")
+    return 0
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Write the report of a study again, from MLflow alone."""
+    name = options.study
+    if name.endswith(".py"):
+        from aesearch.study import load_study
+
+        name = load_study(Path(name)).name
+    print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
+    return 0
+
+
+def ui_command(options: argparse.Namespace) -> int:
+    """Become the MLflow server. One worker: with more, every request waits 40 ms for a delayed acknowledgement."""
+    path = Path(options.tracking_uri.removeprefix("sqlite:///"))
+    if options.tracking_uri.startswith("sqlite:///") and not path.exists():
+        raise UserError(f"there is no MLflow store {path}; run a study first, or name the store with --tracking-uri")
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    store = ["--backend-store-uri", options.tracking_uri]
+    server = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *store, *server])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

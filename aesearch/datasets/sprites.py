@@ -1,0 +1,172 @@
+"""White shapes on black with five known factors, rendered here after the layout of dSprites.
+
+Matthey, Higgins, Hassabis, Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from aesearch.datasets.base import Data, Dataset, random_split
+from aesearch.errors import UserError, nearest
+
+# Part of every cache file's name: raise it whenever a pixel of any image changes.
+RENDERER_VERSION = 1
+SUBPIXELS = 8
+MOST_HELD_OUT = 10_000
+
+Plane = NDArray[np.float64]
+
+
+def _square(u: Plane, v: Plane) -> NDArray[np.bool_]:
+    return np.maximum(np.abs(u), np.abs(v)) <= math.sqrt(0.5)
+
+
+def _ellipse(u: Plane, v: Plane) -> NDArray[np.bool_]:
+    return u**2 + (2 * v) ** 2 <= 1
+
+
+def _heart(u: Plane, v: Plane) -> NDArray[np.bool_]:
+    # (x^2 + y^2 - 1)^3 <= x^2 y^3, moved and shrunk into the unit disc.
+    x, y = 1.25 * u, 0.25 - 1.25 * v
+    inside: NDArray[np.bool_] = (x**2 + y**2 - 1) ** 3 <= x**2 * y**3
+    return inside
+
+
+# Each says which points of the unit disc a shape covers; u points right and v down.
+SHAPES: dict[str, Callable[[Plane, Plane], NDArray[np.bool_]]] = {
+    "square": _square,
+    "ellipse": _ellipse,
+    "heart": _heart,
+}
+
+
+@dataclass(frozen=True)
+class Sprites(Dataset):
+    """Every combination of shape x scale x orientation x position x and y, with each image's factors.
+
+    The defaults are the grid of dSprites: 3 x 6 x 40 x 32 x 32 = 737,280 images of 64 x 64 (3 GB on disk).
+    Scales run from 0.5 to 1, orientations over the full turn, positions over the middle half of the image.
+    A fifth of the images each, 10,000 at most, is held out for val and test.
+    """
+
+    resolution: int = 64
+    shapes: tuple[str, ...] = ("square", "ellipse", "heart")
+    scales: int = 6
+    orientations: int = 40
+    positions: int = 32
+
+    def __post_init__(self) -> None:
+        if self.resolution < 8:
+            raise UserError(f"resolution must be at least 8 pixels, but got resolution={self.resolution}")
+        for shape in self.shapes:
+            if shape not in SHAPES:
+                raise UserError(f"unknown shape {shape!r}: {nearest(shape, SHAPES)}")
+        for name in ("scales", "orientations", "positions"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, but got {name}={getattr(self, name)}")
+        if math.prod(self.factor_sizes.values()) < 10:
+            raise UserError(f"the grid must have at least 10 images, but got {dict(self.factor_sizes)}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, self.resolution, self.resolution)
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        return {
+            "shape": len(self.shapes),
+            "scale": self.scales,
+            "orientation": self.orientations,
+            "x": self.positions,
+            "y": self.positions,
+        }
+
+    def load(self, root: Path) -> Data:
+        sizes = tuple(self.factor_sizes.values())
+        grid = "x".join(map(str, (*sizes[1:4], self.positions)))
+        path = root / "sprites" / f"v{RENDERER_VERSION}-{self.resolution}px-{'-'.join(self.shapes)}-{grid}.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    self._render_to(path)
+        images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        n = len(images)
+        factors = np.stack(np.unravel_index(np.arange(n), sizes), axis=1)
+        return Data(images, factors=factors, **random_split(n, held_out=min(MOST_HELD_OUT, n // 5)))
+
+    def _render_to(self, path: Path) -> None:
+        sizes = tuple(self.factor_sizes.values())
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        images = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(math.prod(sizes), *self.shape))
+        try:
+            self.render(images.reshape(*sizes, self.resolution, self.resolution))
+            images.flush()
+            unfinished.rename(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def render(self, out: NDArray[np.uint8]) -> None:
+        """Draw the whole grid into ``out``: (shapes, scales, orientations, x, y, height, width)."""
+        scales = np.linspace(0.5, 1, self.scales) if self.scales > 1 else np.array([1.0])
+        angles = np.linspace(0, 2 * math.pi, self.orientations, endpoint=False)
+        for i, shape in enumerate(self.shapes):
+            for j, scale in enumerate(scales):
+                for k, angle in enumerate(angles):
+                    self._render_positions(out[i, j, k], SHAPES[shape], float(scale), float(angle))
+
+    def _render_positions(
+        self, out: NDArray[np.uint8], covers: Callable[[Plane, Plane], NDArray[np.bool_]], scale: float, angle: float
+    ) -> None:
+        """All positions of one sprite, into ``out``: (x, y, height, width).
+
+        A centre is a whole pixel and a phase in eighths of one. Each pair of phases is drawn once, on a canvas
+        of which every image of that pair is a window, so a grid costs little more than writing it.
+        """
+        centre, phase = self._centres()
+        last = int(centre.max())
+        extent = self.resolution + last - int(centre.min())
+        for px in np.unique(phase):
+            for py in np.unique(phase):
+                canvas = self._draw(covers, scale, angle, last + px / SUBPIXELS, last + py / SUBPIXELS, extent)
+                windows = sliding_window_view(canvas, (self.resolution, self.resolution))
+                xs, ys = np.flatnonzero(phase == px), np.flatnonzero(phase == py)
+                out[np.ix_(xs, ys)] = windows[(last - centre[ys])[None, :], (last - centre[xs])[:, None]]
+
+    def _centres(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The centre of each position along an axis, as a whole pixel and a phase in subpixels."""
+        margin = self.resolution * 33 / 128  # at 64 pixels: centres 16.5, 17.5, ..., 47.5
+        middle = self.resolution / 2
+        low = margin if self.positions > 1 else middle
+        centres = np.rint(np.linspace(low, self.resolution - low, self.positions) * SUBPIXELS).astype(np.int64)
+        return centres // SUBPIXELS, centres % SUBPIXELS
+
+    def _draw(
+        self,
+        covers: Callable[[Plane, Plane], NDArray[np.bool_]],
+        scale: float,
+        angle: float,
+        x: float,
+        y: float,
+        extent: int,
+    ) -> NDArray[np.uint8]:
+        """One sprite centred at (x, y) on a square canvas: each pixel is the share of its subpixels covered."""
+        radius = self.resolution / 4 * scale
+        canvas = np.zeros((extent, extent), np.uint8)
+        rows = slice(max(0, math.floor(y - radius)), min(extent, math.ceil(y + radius)))
+        columns = slice(max(0, math.floor(x - radius)), min(extent, math.ceil(x + radius)))
+        dy = np.arange(rows.start + 0.5 / SUBPIXELS, rows.stop, 1 / SUBPIXELS)[:, None] - y
+        dx = np.arange(columns.start + 0.5 / SUBPIXELS, columns.stop, 1 / SUBPIXELS)[None, :] - x
+        u = (math.cos(angle) * dx + math.sin(angle) * dy) / radius
+        v = (math.cos(angle) * dy - math.sin(angle) * dx) / radius
+        covered = covers(u, v).reshape(rows.stop - rows.start, SUBPIXELS, columns.stop - columns.start, SUBPIXELS)
+        canvas[rows, columns] = np.rint(covered.mean(axis=(1, 3)) * 255)
+        return canvas

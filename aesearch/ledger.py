@@ -1,0 +1,222 @@
+"""The ledger of a study: what was tried and how it ended, in an Optuna study on SQLite below ``--home``.
+
+It outlives any driver: the same command again goes on with what is missing.
+"""
+
+import difflib
+import json
+import os
+import socket
+import subprocess
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial, TrialState
+
+import aesearch
+from aesearch.errors import UserError
+from aesearch.records import Record
+from aesearch.study import Study
+from aesearch.train import TrainConfig
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass
+class Ledger:
+    """A study's Optuna trials and the folders of their records. One driver at a time holds it.
+
+    A trial has a key that stays the same when an interrupted trial is tried again under a new Optuna number.
+    """
+
+    study: Study
+    folder: Path
+    lock: FileLock
+    optuna_study: optuna.Study
+    running: dict[int, optuna.Trial] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, study: Study, home: Path) -> "Ledger":
+        """Take the study's ledger, made if there is none; trials that a dead driver left running are queued again.
+
+        Raises UserError where another driver holds it, or where it was begun with another space, metrics or budget.
+        """
+        folder = home.absolute() / study.name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(folder)
+        try:
+            optuna_study = optuna.create_study(
+                storage=f"sqlite:///{folder / 'ledger.db'}",
+                study_name=study.name,
+                directions=study.directions,
+                sampler=study.make_sampler(),
+                load_if_exists=True,
+            )
+            ledger = cls(study, folder, lock, optuna_study)
+            ledger._check_spec()
+            ledger._enqueue_grid()
+            ledger._requeue_interrupted()
+        except BaseException:
+            lock.release()
+            raise
+        return ledger
+
+    def _check_spec(self) -> None:
+        spec = json.dumps(self.study.spec(), indent=1, sort_keys=True)
+        known = self.optuna_study.user_attrs.get("spec")
+        if known is None:
+            self.optuna_study.set_user_attr("spec", spec)
+            self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
+        elif known != spec:
+            changes = [
+                line.strip()
+                for line in difflib.unified_diff(known.splitlines(), spec.splitlines(), lineterm="", n=0)
+                if line[0] in "+-" and not line.startswith(("+++", "---")) and '"digest"' not in line
+            ]
+            shown = "; ".join(changes[:4]) or "the configurations that the space makes"
+            raise UserError(
+                f"study {self.study.name} was begun with another space, metrics or budget, and a study must not mix "
+                f"two ({shown}); give the study another name, or start over with --fresh, which moves the old one aside"
+            )
+
+    def _enqueue_grid(self) -> None:
+        if self.study.sampler == "grid":
+            for params in self.study.grid()[: self.study.n_trials]:
+                self.optuna_study.enqueue_trial(params, skip_if_exists=True)
+
+    def _requeue_interrupted(self) -> None:
+        for trial in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "key" in trial.user_attrs:
+                key = trial.user_attrs["key"]
+                self.optuna_study.enqueue_trial(trial.params, user_attrs={"key": key, "again_for": trial.number})
+            self.optuna_study.tell(trial.number, state=TrialState.FAIL)
+
+    def trials(self) -> dict[int, FrozenTrial]:
+        """The last attempt at each trial that has begun, by key."""
+        trials = self.optuna_study.get_trials(deepcopy=False)
+        begun = [trial for trial in trials if "key" in trial.user_attrs]
+        return {trial.user_attrs["key"]: trial for trial in begun}
+
+    def finished(self) -> dict[int, FrozenTrial]:
+        return {key: trial for key, trial in self.trials().items() if trial.state in FINISHED}
+
+    def record(self, key: int) -> Record:
+        return Record(self.folder / "trials" / f"{key:05d}")
+
+    def ask(self) -> tuple[int, TrainConfig]:
+        """The next trial: its key and configuration. Its record is begun."""
+        trial = self.optuna_study.ask()
+        key = trial.user_attrs.get("key")
+        if key is None:
+            key = max(self.trials(), default=-1) + 1
+            trial.set_user_attr("key", key)
+        config = self.study.config(trial)
+        self.running[key] = trial
+        distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
+        self.record(key).begin(
+            {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)}
+        )
+        return key, config
+
+    def report(self, key: int, value: float, epoch: int) -> None:
+        """An intermediate value of a single searched metric, for samplers that learn from stopped trials."""
+        if len(self.study.searched) == 1 and np.isfinite(value):
+            self.running[key].report(value, epoch)
+
+    def tell(self, key: int, state: str, values: list[float] | None = None, reason: str = "") -> None:
+        """How a trial ended. COMPLETE needs finite ``values`` of all searched metrics, or it is a FAIL."""
+        if state == "COMPLETE" and not (values and np.isfinite(values).all()):
+            state, reason = "FAIL", f"the searched metrics must be finite, but got {values}"
+        trial = self.running.pop(key)
+        if reason:
+            trial.set_user_attr("reason", reason)
+        # The record first: a trial that the ledger calls finished must have all its files.
+        self.record(key).close(state, reason)
+        told = values if state == "COMPLETE" else None
+        self.optuna_study.tell(trial, told, state=TrialState[state])
+
+    @property
+    def total(self) -> int:
+        """The number of trials that the study is to have."""
+        return self.study.n_trials or len(self.study.grid())
+
+    def describe(self) -> dict[str, Any]:
+        """What the parent run in MLflow says of the study; ``identity`` tells it from one begun afresh."""
+        study = self.study
+        return {
+            "name": study.name,
+            "identity": self.optuna_study.user_attrs["identity"],
+            "question": study.question,
+            "metrics": [[metric.name, metric.direction] for metric in study.searched],
+            "distributions": {name: distribution_to_json(d) for name, d in study.distributions.items()},
+            "n_trials": self.total,
+            "sampler": study.sampler if isinstance(study.sampler, str) else type(study.sampler).__name__,
+            "seed": study.seed,
+            "overrides": study.overrides,
+            **study.source(),
+            "version": code_version(),
+        }
+
+    def counts(self) -> Counter[str]:
+        """How many trials are in each state."""
+        return Counter(trial.state.name for trial in self.trials().values())
+
+    def failures(self) -> Counter[str]:
+        """The reasons of the failed trials, with their numbers."""
+        failed = (trial for trial in self.trials().values() if trial.state == TrialState.FAIL)
+        return Counter(trial.user_attrs.get("reason", "unknown") for trial in failed)
+
+    def best(self) -> dict[str, float]:
+        """The best value of each searched metric among the complete trials."""
+        complete = [trial for trial in self.trials().values() if trial.state == TrialState.COMPLETE]
+        return {
+            metric.name: metric.sign * min(metric.sign * trial.values[i] for trial in complete)
+            for i, metric in enumerate(self.study.searched)
+            if complete
+        }
+
+    def close(self) -> None:
+        self.lock.release()
+
+
+def move_aside(study: Study, home: Path) -> Path | None:
+    """Move a study's state out of the way, to ``NAME.old-1`` and so on; nothing is deleted. None if there is none."""
+    folder = home.absolute() / study.name
+    if not (folder / "ledger.db").exists():
+        return None
+    lock = _take_lock(folder)
+    number = 1
+    while (aside := folder.with_name(f"{study.name}.old-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    lock.release()
+    return aside
+
+
+def code_version() -> str:
+    """aesearch's version and, in a checkout, its commit, with ``-dirty`` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return f"{aesearch.__version__}+{git.stdout.strip()}" if git.returncode == 0 else aesearch.__version__
+
+
+def _take_lock(folder: Path) -> FileLock:
+    lock = FileLock(folder / "lock", blocking=False)
+    holder = folder / "driver.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        driver: dict[str, Any] = json.loads(holder.read_text()) if holder.exists() else {}
+        raise UserError(
+            f"only one driver may run a study, but {folder.name} is being run by process {driver.get('pid', '?')} on "
+            f"{driver.get('host', '?')}; wait for it or end it"
+        ) from None
+    holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    return lock

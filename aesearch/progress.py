@@ -1,0 +1,80 @@
+"""The progress of a study: one live line in a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 30.0
+
+
+class Progress:
+    """Prints how far a study is. ``counts`` and ``best`` are asked at each line for what the ledger knows.
+
+    total: the number of trials of the study. clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        counts: Callable[[], Counter[str]],
+        best: Callable[[], Mapping[str, float]],
+        out: TextIO = sys.stdout,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.total = total
+        self.counts = counts
+        self.best = best
+        self.out = out
+        self.clock = clock
+        self.live = out.isatty()
+        self.started = clock()
+        self.shown = float("-inf")
+        self.done_before = self._finished(counts())
+
+    def update(self, running: int, shares: float) -> None:
+        """Show the state, if the last line is old enough: ``running`` trials have done ``shares`` of their epochs."""
+        now = self.clock()
+        if now - self.shown < (TERMINAL_SECONDS if self.live else PLAIN_SECONDS):
+            return
+        self.shown = now
+        self._write(self.line(running, shares))
+
+    def line(self, running: int, shares: float) -> str:
+        counts = self.counts()
+        finished = self._finished(counts)
+        parts = [f"{finished}/{self.total} trials", f"{running} running"]
+        parts += [
+            f"{counts[state]} {word}" for state, word in (("PRUNED", "pruned"), ("FAIL", "failed")) if counts[state]
+        ]
+        best = "  ".join(f"best {metric} {value:.4g}" for metric, value in self.best().items())
+        elapsed = self.clock() - self.started
+        done = finished - self.done_before + shares
+        undone = self.total - finished - shares
+        left = elapsed * undone / done if done and undone else None
+        times = f"{_duration(elapsed)} elapsed" + (f", about {_duration(left)} left" if left is not None else "")
+        return "  ".join(filter(None, [f"{self.name}:", ", ".join(parts), best, times]))
+
+    def close(self) -> None:
+        """Show the last state and end the live line."""
+        self._write(self.line(0, 0.0))
+        if self.live:
+            self.out.write("\n")
+            self.out.flush()
+
+    def _write(self, line: str) -> None:
+        self.out.write(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
+        self.out.flush()
+
+    @staticmethod
+    def _finished(counts: Counter[str]) -> int:
+        return counts["COMPLETE"] + counts["PRUNED"] + counts["FAIL"]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

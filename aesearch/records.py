@@ -1,0 +1,84 @@
+"""The folder of a trial: what its driver and its worker write, each file by one of them only.
+
+    trial.json        driver  key, parameters and their distributions, configuration
+    history.jsonl     worker  a line per epoch
+    result.json       worker  final metrics, written last: a finished trial has it
+    failure.json      worker  the reason and traceback of a failure
+    state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
+    artifacts/        worker  the trained model and its pictures
+
+Tracking reads these files only, so whatever is in them can be sent to MLflow later, and again.
+"""
+
+import json
+import os
+import shutil
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aesearch.train import Epoch
+
+
+@dataclass(frozen=True)
+class Record:
+    """The files of one trial below ``folder``."""
+
+    folder: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    def begin(self, trial: dict[str, Any]) -> None:
+        """Start afresh, keeping nothing of an interrupted attempt."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.artifacts.mkdir(parents=True)
+        self._write("trial.json", trial)
+
+    def append(self, epoch: Epoch, elapsed: float) -> None:
+        """Add an epoch, ``elapsed`` seconds after the trial began."""
+        line = {
+            "epoch": epoch.number,
+            "time_ms": int(time.time() * 1000),
+            "elapsed": elapsed,
+            "train_seconds": epoch.train_seconds,
+            "metric_seconds": epoch.metric_seconds,
+            "metrics": epoch.metrics,
+        }
+        with (self.folder / "history.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        self._write("result.json", result | {"time_ms": int(time.time() * 1000)})
+
+    def fail(self, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        self._write("failure.json", {"reason": reason, "traceback": traceback.format_exc()})
+
+    def close(self, state: str, reason: str) -> None:
+        self._write("state.json", {"state": state, "reason": reason, "time_ms": int(time.time() * 1000)})
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of the JSON files; empty where it was not written."""
+        path = self.folder / name
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return content
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs so far; a last line that is still being written is left out."""
+        path = self.folder / "history.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        path = self.folder / name
+        unfinished = path.with_suffix(".tmp")
+        with unfinished.open("w") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)

@@ -1,0 +1,20 @@
+"""The report of a study: what was found, in words, tables and figures. The only place that imports seaborn."""
+
+from pathlib import Path
+
+from aesearch.report.analysis import analyse
+from aesearch.report.figures import draw_figures
+from aesearch.report.page import write_pages
+from aesearch.results import Results
+
+__all__ = ["write_report"]
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Write ``index.html``, ``report.md``, ``trials.csv``, ``replicas.csv`` and ``figures/*.png``; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    analysis = analyse(results)
+    analysis.trials_table().to_csv(folder / "trials.csv", index=False)
+    results.replicas.to_csv(folder / "replicas.csv", index=False)
+    figures = draw_figures(analysis, folder / "figures")
+    return write_pages(analysis, figures, folder)

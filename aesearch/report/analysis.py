@@ -1,0 +1,173 @@
+"""What a study found: the Pareto front, its knee and ends, how metrics move with parameters, what matters most."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from scipy.stats import spearmanr
+
+from aesearch.results import Results
+
+LEAST_FOR_IMPORTANCE = 4
+
+
+def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows of (N, M) ``costs``, to be minimised, no other row dominates: no dearer in all, cheaper in one."""
+    no_dearer = (costs[:, None] <= costs[None]).all(2)
+    cheaper = (costs[:, None] < costs[None]).any(2)
+    return np.asarray(~(no_dearer & cheaper).any(0))
+
+
+def knee(costs: NDArray[np.float64]) -> int:
+    """The row of (N, M) front ``costs`` nearest to the best of each column, columns scaled to the front's range."""
+    low, high = costs.min(0), costs.max(0)
+    scaled = (costs - low) / np.where(high > low, high - low, 1)
+    return int(np.argmin((scaled**2).sum(1)))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The findings about ``results``. A trial is named by its key; only complete trials are compared."""
+
+    results: Results
+
+    @property
+    def metrics(self) -> list[str]:
+        """The searched metrics, such as val/mse."""
+        return [name for name, _ in self.results.info["metrics"]]
+
+    @property
+    def signs(self) -> list[int]:
+        """1 for a searched metric of which less is better, else -1."""
+        return [1 if direction == "minimize" else -1 for _, direction in self.results.info["metrics"]]
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {name: json_to_distribution(text) for name, text in self.results.distributions.items()}
+
+    @cached_property
+    def complete(self) -> pd.DataFrame:
+        """A row per complete trial, indexed by its key."""
+        trials = self.results.trials
+        return trials[trials["state"] == "COMPLETE"].set_index("trial")
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """All metrics that complete trials have, such as val/mse and test/mse."""
+        names = [str(c) for c in self.complete.columns if "/" in str(c) and not str(c).startswith("param:")]
+        return [name for name in names if not name.endswith(("_min", "_max"))]
+
+    @property
+    def tested(self) -> list[str]:
+        """The metrics measured once, at the end."""
+        return [name for name in self.measured if name.startswith("test/")]
+
+    def test_name(self, metric: str) -> str:
+        return metric.replace("val/", "test/", 1)
+
+    @cached_property
+    def front(self) -> list[int]:
+        """The Pareto-optimal trials, ordered along the first searched metric; with one metric, the best trial."""
+        costs = self._costs()
+        chosen = self.complete[pareto_front(costs)] if len(costs) else self.complete
+        return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
+
+    @cached_property
+    def knee(self) -> int:
+        return self.front[knee(self._costs()[self.complete.index.get_indexer(pd.Index(self.front))])]
+
+    @cached_property
+    def shown(self) -> dict[str, int]:
+        """The trials whose pictures are shown, by what they are."""
+        if len(self.metrics) == 1:
+            return {"best": self.knee}
+        ends = {f"best {self.metrics[i]}": self._best(i) for i in range(2)}
+        return {"knee": self.knee} | ends
+
+    def _best(self, i: int) -> int:
+        return int(self.complete.index[int(self._costs()[:, i].argmin())])
+
+    def _costs(self) -> NDArray[np.float64]:
+        return np.array(self.complete[self.metrics] * self.signs, dtype=float).reshape(-1, len(self.metrics))
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """The share of each metric's variance that each parameter explains (Optuna's estimate): metric x parameter.
+
+        Empty with one parameter, or too few complete trials. Parameters that not all trials have are left out.
+        """
+        tested = [self.test_name(metric) for metric in self.metrics]
+        if len(self.complete) < LEAST_FOR_IMPORTANCE or len(self.distributions) < 2:
+            return pd.DataFrame(columns=list(self.distributions))
+        study = optuna.create_study()
+        for _, row in self.complete.iterrows():
+            params = self._params(row)
+            study.add_trial(
+                optuna.create_trial(
+                    params=params,
+                    distributions={name: self.distributions[name] for name in params},
+                    value=0.0,
+                    user_attrs={metric: float(row[metric]) for metric in tested},
+                )
+            )
+        rows = {}
+        for metric in tested:
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+            of_metric = partial(_user_attr, metric)
+            rows[metric] = optuna.importance.get_param_importances(study, evaluator=evaluator, target=of_metric)
+        return pd.DataFrame(rows).T
+
+    def _params(self, row: "pd.Series[Any]") -> dict[str, Any]:
+        params = {name: row[f"param:{name}"] for name in self.distributions if pd.notna(row.get(f"param:{name}"))}
+        integer = optuna.distributions.IntDistribution
+        return {n: int(v) if isinstance(self.distributions[n], integer) else v for n, v in params.items()}
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """The swept parameters, the most important first."""
+        if self.importance.empty:
+            return list(self.distributions)
+        order = self.importance.mean().sort_values(ascending=False).index
+        return [*order, *(name for name in self.distributions if name not in order)]
+
+    def is_numeric(self, parameter: str) -> bool:
+        distribution = self.distributions[parameter]
+        choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+        return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
+
+    def is_log(self, parameter: str) -> bool:
+        return bool(getattr(self.distributions[parameter], "log", False))
+
+    def rank_correlation(self, parameter: str, metric: str) -> float:
+        """Spearman's rho of a numeric parameter with a metric over the complete trials; NaN where it is undefined."""
+        both = self.complete[[f"param:{parameter}", metric]].dropna().astype(float)
+        if len(both) < 3 or (both.nunique() < 2).any():
+            return float("nan")
+        return float(spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
+
+    def seed_spread(self, metric: str) -> tuple[float, float]:
+        """(median over trials of the range over seeds, range over trials of the medians) of a metric."""
+        within = (self.complete[f"{metric}_max"] - self.complete[f"{metric}_min"]).median()
+        across = self.complete[metric].max() - self.complete[metric].min()
+        return float(within), float(across)
+
+    def trials_table(self) -> pd.DataFrame:
+        """The table of trials.csv: every trial, its parameters under their own names, its metrics with their range."""
+        columns = ["trial", "state", "epochs", "seconds"]
+        hidden = {*columns, "reason", "train_seconds", "metric_seconds"}
+        renamed = {str(c): str(c).removeprefix("param:") for c in self.results.trials.columns if str(c) not in hidden}
+        return self.results.trials[[*columns, *renamed]].rename(columns=renamed)
+
+
+def _user_attr(name: str, trial: optuna.trial.FrozenTrial) -> float:
+    return float(trial.user_attrs[name])
+
+
+def analyse(results: Results) -> Analysis:
+    """The findings about ``results``, each computed when it is first asked for."""
+    return Analysis(results)

@@ -1,0 +1,276 @@
+"""The figures of a report. Each is a function of the analysis; it returns None where it has nothing to show."""
+
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from aesearch.report.analysis import Analysis
+
+DPI = 110
+MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
+COLOURS = "viridis"
+BINS = 4
+
+
+def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
+    """Draw every figure that has something to show into ``folder``: captions by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    captions = {}
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), warnings.catch_warnings():
+        # seaborn 0.13 still passes an argument that matplotlib 3.11 has renamed.
+        warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
+        for name, (draw, caption) in FIGURES.items():
+            figure = draw(analysis) if len(analysis.complete) else None
+            if figure is not None:
+                figure.savefig(folder / f"{name}.png", dpi=DPI, pil_kwargs={"optimize": True})
+                plt.close(figure)
+                captions[f"{name}.png"] = caption
+    return captions
+
+
+def _errors(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """Distances below and above the median, (2, N)."""
+    ends = frame[[f"{metric}_min", f"{metric}_max"]].to_numpy(dtype=float)
+    return np.asarray(np.abs(ends - frame[[metric]].to_numpy(dtype=float)).T)
+
+
+def _colouring(analysis: Analysis) -> tuple[str, Normalize] | None:
+    """The most important numeric parameter and the scale of its colours."""
+    for parameter in analysis.parameters:
+        values = analysis.complete[f"param:{parameter}"]
+        if analysis.is_numeric(parameter) and values.notna().all() and values.nunique() > 1:
+            scale = LogNorm if analysis.is_log(parameter) else Normalize
+            return parameter, scale(float(values.min()), float(values.max()))
+    return None
+
+
+def plane(analysis: Analysis) -> Figure | None:
+    """Both searched metrics against each other, on val, where the front is found, and on test."""
+    if len(analysis.metrics) != 2:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
+    for axis, tested in zip(axes, (False, True), strict=True):
+        x, y = (analysis.test_name(metric) if tested else metric for metric in analysis.metrics)
+        _plane(analysis, axis, x, y)
+        axis.set_title("test: measured once, at the end" if tested else "val: searched")
+    axes[0].legend(loc="best")
+    if colouring := _colouring(analysis):
+        parameter, norm = colouring
+        figure.colorbar(plt.cm.ScalarMappable(norm, COLOURS), ax=axes, label=parameter)
+    return figure
+
+
+def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
+    complete = analysis.complete
+    axis.errorbar(
+        complete[x],
+        complete[y],
+        xerr=_errors(complete, x),
+        yerr=_errors(complete, y),
+        fmt="none",
+        ecolor="0.7",
+        elinewidth=1,
+        zorder=1,
+    )
+    colouring = _colouring(analysis)
+    colours: dict[str, Any] = (
+        {"c": complete[f"param:{colouring[0]}"], "norm": colouring[1], "cmap": COLOURS} if colouring else {}
+    )
+    axis.scatter(complete[x], complete[y], s=55, edgecolor="white", zorder=3, **colours)
+    front = complete.loc[analysis.front]
+    axis.plot(front[x], front[y], color=MARK, lw=1.5, zorder=2, label="Pareto front on val")
+    knee = complete.loc[analysis.knee]
+    axis.scatter(
+        knee[x], knee[y], s=190, facecolor="none", edgecolor=MARK, lw=2, zorder=4, label=f"knee: trial {analysis.knee}"
+    )
+    axis.set(xlabel=x, ylabel=y)
+
+
+def sweeps(analysis: Analysis) -> Figure | None:
+    """Every metric on test against every parameter."""
+    metrics = [m for m in analysis.tested if m not in ("test/loss", "test/bce")]
+    parameters = analysis.parameters
+    size = (max(5.5, 4.2 * len(parameters)), 2.6 * len(metrics))
+    figure, axes = plt.subplots(
+        len(metrics), len(parameters), figsize=size, layout="constrained", squeeze=False, sharex="col", sharey="row"
+    )
+    for row, metric in zip(axes, metrics, strict=True):
+        for axis, parameter in zip(row, parameters, strict=True):
+            _sweep(analysis, axis, parameter, metric)
+            axis.set_xlabel(parameter if metric == metrics[-1] else "")
+        row[0].set_ylabel(metric)
+    return figure
+
+
+def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
+    frame = analysis.complete.dropna(subset=[f"param:{parameter}"])
+    numeric = analysis.is_numeric(parameter)
+    x = frame[f"param:{parameter}"] if numeric else frame[f"param:{parameter}"].astype(str)
+    axis.errorbar(x, frame[metric], yerr=_errors(frame, metric), fmt="o", ms=5, color="#0072b2", ecolor="0.7")
+    if analysis.knee in frame.index:
+        axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
+    if analysis.is_log(parameter):
+        axis.set_xscale("log")
+    if numeric:
+        rho = analysis.rank_correlation(parameter, metric)
+        if np.isfinite(rho):
+            axis.set_title(f"Spearman {rho:+.2f}", fontsize=10, loc="right")
+
+
+def heat_map(analysis: Analysis) -> Figure | None:
+    """The searched metrics over the two most important parameters, averaged in cells."""
+    if len(analysis.parameters) < 2:
+        return None
+    first, second = analysis.parameters[:2]
+    metrics = [analysis.test_name(metric) for metric in analysis.metrics]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(6.4 * len(metrics), 4.6), layout="constrained", squeeze=False)
+    cells = pd.DataFrame({first: _cells(analysis, first), second: _cells(analysis, second)})
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        table = cells.assign(value=analysis.complete[metric]).pivot_table(
+            index=second, columns=first, values="value", observed=False, dropna=False
+        )
+        sns.heatmap(table.iloc[::-1], ax=axis, cmap=COLOURS, annot=True, fmt=".3g", cbar_kws={"label": metric})
+        axis.set(xlabel=first, ylabel=second, title=metric)
+        axis.tick_params(axis="x", rotation=30)
+        axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _cells(analysis: Analysis, parameter: str) -> "pd.Series[Any]":
+    """The parameter's values cut into a few ranges, equal on its own scale."""
+    values = analysis.complete[f"param:{parameter}"]
+    if not analysis.is_numeric(parameter) or values.nunique() <= BINS:
+        return values.astype("category")
+    numbers = values.astype(float)
+    space = np.geomspace if analysis.is_log(parameter) else np.linspace
+    edges = space(numbers.min(), numbers.max(), BINS + 1)
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    whole = bool((numbers == numbers.round()).all())
+    ends = [(np.ceil(a), np.ceil(b) - 1) if whole else (a, b) for a, b in pairwise(edges)]
+    if whole:
+        ends[-1] = (ends[-1][0], numbers.max())
+    labels = [f"{a:.3g} to {b:.3g}" for a, b in ends]
+    cell = np.searchsorted(edges, numbers, side="right") - 1
+    return pd.Series(pd.Categorical.from_codes(cell, pd.Index(labels), ordered=True), index=numbers.index)
+
+
+def learning_curves(analysis: Analysis) -> Figure | None:
+    """The searched metrics over the epochs: a line per trial (median of its replicas), the knee with its range."""
+    history = analysis.results.history
+    figure, axes = plt.subplots(
+        1, len(analysis.metrics), figsize=(6.2 * len(analysis.metrics), 4.4), layout="constrained", squeeze=False
+    )
+    colouring = _colouring(analysis)
+    for axis, metric in zip(axes[0], analysis.metrics, strict=True):
+        spread = history.groupby(["trial", "epoch"])[metric].agg(["median", "min", "max"])
+        for key in spread.index.unique("trial"):
+            colour: object = "0.6"
+            if colouring and key in analysis.complete.index:
+                parameter, norm = colouring
+                colour = plt.colormaps[COLOURS](norm(float(analysis.complete.loc[key, f"param:{parameter}"])))
+            axis.plot(spread.loc[key].index, spread.loc[key]["median"], color=colour, lw=1.2, alpha=0.9)
+        knee = spread.loc[analysis.knee]
+        label = f"{next(iter(analysis.shown))}: trial {analysis.knee}"
+        axis.plot(knee.index, knee["median"], color=MARK, lw=2.2, label=label)
+        axis.fill_between(knee.index, knee["min"], knee["max"], color=MARK, alpha=0.2, lw=0)
+        axis.set(xlabel="epoch", ylabel=metric)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        values = history[metric].dropna()
+        if values.min() > 0 and values.max() / values.min() > 5:
+            axis.set_yscale("log")
+    axes[0][0].legend(loc="best")
+    if colouring:
+        figure.colorbar(plt.cm.ScalarMappable(colouring[1], COLOURS), ax=axes, label=colouring[0])
+    return figure
+
+
+def importance(analysis: Analysis) -> Figure | None:
+    """How much of each searched metric's variance each parameter explains."""
+    if analysis.importance.empty:
+        return None
+    table = analysis.importance.rename_axis("metric").reset_index()
+    table = table.melt("metric", var_name="parameter", value_name="importance")
+    figure, axis = plt.subplots(figsize=(7, 1.6 + 0.7 * len(analysis.importance.columns)), layout="constrained")
+    sns.barplot(table, x="importance", y="parameter", hue="metric", palette="colorblind", ax=axis)
+    axis.set(xlabel="share of the variance explained (fANOVA)", ylabel="", xlim=(0, 1))
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+    return figure
+
+
+def _pictures(analysis: Analysis, name: str) -> Figure | None:
+    """One picture of each shown trial, below each other."""
+    found = {
+        what: analysis.results.pictures[key] / f"{name}.png"
+        for what, key in analysis.shown.items()
+        if (analysis.results.pictures[key] / f"{name}.png").exists()
+    }
+    if not found:
+        return None
+    pictures = {what: plt.imread(path) for what, path in found.items()}
+    width = max(picture.shape[1] for picture in pictures.values())
+    heights = [picture.shape[0] for picture in pictures.values()]
+    inches = 8.0
+    scale = inches / width
+    figure, axes = plt.subplots(
+        len(pictures),
+        1,
+        figsize=(inches, scale * sum(heights) + 0.42 * len(pictures)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, (what, picture) in zip(axes[:, 0], pictures.items(), strict=True):
+        key = analysis.shown[what]
+        axis.imshow(picture, cmap="gray", interpolation="nearest")
+        axis.set_axis_off()
+        axis.set_title(f"{what}: trial {key}, {_describe(analysis, key)}", fontsize=11, loc="left")
+    return figure
+
+
+def _describe(analysis: Analysis, key: int) -> str:
+    row = analysis.complete.loc[key]
+    values = {name: row[f"param:{name}"] for name in analysis.distributions if pd.notna(row[f"param:{name}"])}
+    return ", ".join(f"{n} {v:.3g}" if isinstance(v, int | float) else f"{n} {v}" for n, v in values.items())
+
+
+def reconstructions(analysis: Analysis) -> Figure | None:
+    return _pictures(analysis, "reconstructions")
+
+
+def traversals(analysis: Analysis) -> Figure | None:
+    return _pictures(analysis, "traversals")
+
+
+# In the order of the report. A figure is a function and a line here.
+FIGURES: dict[str, tuple[Callable[[Analysis], Figure | None], str]] = {
+    "plane": (plane, "The searched metrics of every trial: median over the replicas, bars from the least to the most."),
+    "sweeps": (sweeps, "Each metric on test against each swept parameter; the circled trial is the chosen one."),
+    "heat_map": (heat_map, "The searched metrics on test over the two most important parameters, averaged per cell."),
+    "importance": (importance, "How much of the variance of each metric each parameter explains."),
+    "learning_curves": (
+        learning_curves,
+        "The searched metrics over the epochs: median over the replicas of each trial.",
+    ),
+    "reconstructions": (reconstructions, "Test images (above) and their reconstructions (below)."),
+    "traversals": (
+        traversals,
+        "One row per code, the most used first: the first image's code with one entry moved from -2.5 to +2.5 "
+        "standard deviations.",
+    ),
+}

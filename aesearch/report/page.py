@@ -1,0 +1,82 @@
+"""The pages of a report: one self-contained HTML file, and the same as Markdown."""
+
+import base64
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from aesearch.report import words
+from aesearch.report.analysis import Analysis
+
+
+def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Path:
+    """Write ``index.html`` and ``report.md`` below ``folder``; the path of the former.
+
+    figures: captions by the name of a PNG in ``folder/figures``.
+    """
+    content = {
+        "info": analysis.results.info,
+        "outcome": words.outcome(analysis),
+        "failures": words.failures(analysis),
+        "findings": words.findings(analysis),
+        "figures": figures,
+        "protocol": words.PROTOCOL,
+    }
+    front, trials = _front_table(analysis), _trials_table(analysis)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aesearch.report"),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["embed"] = lambda name: _embed(folder / "figures" / name)
+    html = environment.get_template("page.html.jinja").render(content, front=_html(front), trials=_html(trials))
+    markdown = environment.get_template("page.md.jinja").render(
+        content, front=_markdown(front), trials=_markdown(trials)
+    )
+    (folder / "report.md").write_text(markdown)
+    page = folder / "index.html"
+    page.write_text(html)
+    return page
+
+
+def _embed(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _front_table(analysis: Analysis) -> pd.DataFrame:
+    """The front's trials: parameters, and every metric on test as median [least to most]."""
+    rows = []
+    for key in analysis.front if len(analysis.complete) else []:
+        row = analysis.complete.loc[key]
+        cells = {"trial": str(key), "": next((what for what, k in analysis.shown.items() if k == key), "")}
+        cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.distributions}
+        for metric in analysis.tested:
+            low, high = row[f"{metric}_min"], row[f"{metric}_max"]
+            cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]"
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def _trials_table(analysis: Analysis) -> pd.DataFrame:
+    """Every trial: state, parameters, the medians of all metrics that are searched or tested."""
+    table = analysis.trials_table()
+    metrics = [*analysis.metrics, *analysis.tested]
+    columns = ["trial", "state", "epochs", "seconds", *analysis.distributions]
+    kept = [name for name in [*columns, *metrics] if name in table.columns]
+    return table[kept].map(_cell)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.4g}"
+    return str(value)
+
+
+def _html(table: pd.DataFrame) -> str:
+    return "" if table.empty else str(table.to_html(index=False, border=0, escape=True))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return "" if table.empty else str(table.to_markdown(index=False, disable_numparse=True))

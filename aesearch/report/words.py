@@ -1,0 +1,136 @@
+"""The findings of a study in sentences, each with its numbers."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aesearch.report.analysis import Analysis
+
+# Unlike MIG, a value below this says that a parameter hardly orders a metric at all.
+WEAK = 0.4
+
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+PROTOCOL = [
+    "A value is the median over a trial's replicas (seeds); brackets and bars give the least and the most.",
+    "Each replica is scored with the weights of its epoch of lowest val/loss. The search sees val; test is measured "
+    "once, at the end, with those weights.",
+    "mse is per pixel, bce in nats per image, both of the image decoded from the code mean. elbo, kl and loss are in "
+    "nats per image, elbo and loss with one code sample. active_units: codes whose mean has a variance above 0.01.",
+    "mig: gap of binned mutual information (20 bins, code means, at most 10,000 images of the split), 0 for noise; it "
+    "cannot reach 1 for a factor with more than 20 values. sap: the R^2 form, on the same codes; not comparable with "
+    "the SVM form. Images go in clean; denoising_mse is of noisy inputs against clean targets.",
+]
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}"
+
+
+def outcome(analysis: Analysis) -> str:
+    """What was run."""
+    trials = analysis.results.trials
+    states = Counter(trials["state"]) if len(trials) else Counter()
+    parts = [f"{states[state]} {word}" for state, word in STATES.items() if states[state]]
+    seconds = trials["seconds"].sum() if len(trials) else 0.0
+    replicas = analysis.results.replicas.groupby("trial").size() if len(analysis.results.replicas) else None
+    each = f", {int(replicas.median())} replicas (seeds) each" if replicas is not None else ""
+    return (
+        f"{len(trials)} trials: {', '.join(parts) or 'none finished'}{each}; {seconds / 60:.1f} trial minutes in all."
+    )
+
+
+def failures(analysis: Analysis) -> list[str]:
+    """Why trials failed."""
+    trials = analysis.results.trials
+    if not len(trials):
+        return []
+    reasons = Counter(trials.loc[trials["state"] == "FAIL", "reason"])
+    return [f"{times} failed: {reason}" for reason, times in reasons.most_common()]
+
+
+def findings(analysis: Analysis) -> list[str]:
+    """What was found, a sentence or two each."""
+    if analysis.complete.empty:
+        return ["No trial completed, so there is nothing to compare."]
+    return [_choice(analysis), *_movements(analysis), *_spreads(analysis), *_importances(analysis)]
+
+
+def _values(analysis: Analysis, key: int) -> str:
+    row = analysis.complete.loc[key]
+    tested = (analysis.test_name(metric) for metric in analysis.metrics)
+    return ", ".join(
+        f"{name} {number(row[name])} [{number(row[f'{name}_min'])} to {number(row[f'{name}_max'])}]" for name in tested
+    )
+
+
+def _setting(analysis: Analysis, key: int) -> str:
+    row = analysis.complete.loc[key]
+    values = {name: row[f"param:{name}"] for name in analysis.distributions if pd.notna(row[f"param:{name}"])}
+    shown = (f"{n} = {number(v) if isinstance(v, int | float | np.number) else v}" for n, v in values.items())
+    return ", ".join(shown) or "no swept parameter"
+
+
+def _choice(analysis: Analysis) -> str:
+    key = analysis.knee
+    if len(analysis.metrics) == 1:
+        return (
+            f"The best trial on {analysis.metrics[0]} is {key} ({_setting(analysis, key)}): {_values(analysis, key)}."
+        )
+    named = ", ".join(map(str, analysis.front))
+    return (
+        f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}. "
+        f"The knee, nearest to the best of both metrics on the front's scale, is trial {key} "
+        f"({_setting(analysis, key)}): {_values(analysis, key)}; medians, and the range over the replicas."
+    )
+
+
+def _movements(analysis: Analysis) -> list[str]:
+    sentences = []
+    for parameter in filter(analysis.is_numeric, analysis.parameters):
+        column = analysis.complete[f"param:{parameter}"].dropna().astype(float)
+        if column.nunique() < 3:
+            continue
+        low, high = column.nsmallest(max(1, len(column) // 4)).index, column.nlargest(max(1, len(column) // 4)).index
+        moves = []
+        for metric in (analysis.test_name(name) for name in analysis.metrics):
+            rho = analysis.rank_correlation(parameter, metric)
+            if not np.isfinite(rho):
+                continue
+            values = analysis.complete[metric]
+            if abs(rho) < WEAK:
+                moves.append(f"{metric} hardly moves in order (Spearman {rho:+.2f})")
+            else:
+                a, b = number(values[low].median()), number(values[high].median())
+                moves.append(f"{metric} {'rises' if rho > 0 else 'falls'} from {a} to {b} (Spearman {rho:+.2f})")
+        if moves:
+            ends = f"{number(column.min())} to {number(column.max())}"
+            sentences.append(
+                f"Along {parameter} ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
+            )
+    return sentences
+
+
+def _spreads(analysis: Analysis) -> list[str]:
+    if analysis.results.replicas.groupby("trial").size().max() < 2:
+        return ["Every trial has one replica, so nothing can be said of the spread over seeds: use --replicas."]
+    sentences = []
+    for metric in (analysis.test_name(name) for name in analysis.metrics):
+        within, across = analysis.seed_spread(metric)
+        share = f", {within / across:.0%} of it" if across > 0 else ""
+        sentences.append(
+            f"Over seeds alone {metric} spans {number(within)} in the median trial; over all settings it spans "
+            f"{number(across)}{f' (seeds{share})' if share else ''}."
+        )
+    return sentences
+
+
+def _importances(analysis: Analysis) -> list[str]:
+    sentences = []
+    for metric, row in analysis.importance.iterrows():
+        ordered = row.dropna().sort_values(ascending=False)
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered.items())
+        sentences.append(f"Of the variance of {metric}, by fANOVA: {shares}.")
+    return sentences

@@ -1,0 +1,275 @@
+"""A study: one question, written as a Python file that ends with ``study = Study(...)``."""
+
+import hashlib
+import importlib.util
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.samplers import BaseSampler
+
+from aesearch.errors import UserError, nearest
+from aesearch.train import TrainConfig
+
+Space = Callable[[optuna.Trial], TrainConfig]
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    # multivariate with group: a conditional parameter is sampled with those that it appears with.
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    # The combinations of Study.grid are enqueued, so nothing is left to sample.
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+PROBES = 64
+MOST_COMBINATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that a study searches over, such as ``val/mse``, and the direction that is better."""
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+
+    @property
+    def sign(self) -> int:
+        """1 where less is better, else -1: ``sign * value`` is always to be minimised."""
+        return 1 if self.direction == "minimize" else -1
+
+
+def Minimize(name: str) -> Metric:
+    """A metric of which less is better."""
+    return Metric(name, "minimize")
+
+
+def Maximize(name: str) -> Metric:
+    """A metric of which more is better."""
+    return Metric(name, "maximize")
+
+
+@dataclass(frozen=True)
+class ASHA:
+    """Asynchronous successive halving: at each rung (grace, grace * factor, ... epochs) the best 1/factor go on.
+
+    Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+    """
+
+    grace: int = 1
+    factor: int = 3
+
+    def __post_init__(self) -> None:
+        if self.grace < 1 or self.factor < 2:
+            raise UserError(f"ASHA needs grace >= 1 epoch and factor >= 2, but got {self}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question about a space of configurations.
+
+    space: a define-by-run function of an ``optuna.Trial``. metrics: one or two, named ``val/...``: a search never
+    sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
+    ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None takes a whole GPU, or a
+    half where there are fewer than trials at once, if there is any. seed: of the sampler and of all replicas.
+    """
+
+    name: str
+    space: Space
+    metrics: tuple[Metric, ...] | Metric
+    n_trials: int | None = None
+    sampler: str | BaseSampler = "tpe"
+    early_stopping: ASHA | None = None
+    cpus: float = 1
+    gpus: float | None = None
+    max_concurrent: int | None = None
+    seed: int = 0
+    # What the command line sets for all trials: epochs, replicas.
+    overrides: dict[str, int] = field(default_factory=dict)
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.metrics, Metric):
+            object.__setattr__(self, "metrics", (self.metrics,))
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise UserError(f"a study's name must be made of letters, digits, '_', '-' and '.', but got {self.name!r}")
+        if len(self.searched) not in (1, 2):
+            raise UserError(f"a study searches over one or two metrics, but got {len(self.searched)}")
+        if self.early_stopping and len(self.searched) == 2:
+            raise UserError("early_stopping needs a single metric, but got two; leave early_stopping out")
+        if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
+            raise UserError(f"unknown sampler {self.sampler!r}: {nearest(self.sampler, SAMPLERS)}")
+        if self.n_trials is None and self.sampler != "grid":
+            raise UserError("n_trials must be given, but got None; only sampler='grid' knows it by itself")
+        if self.n_trials is not None and self.n_trials < 1:
+            raise UserError(f"n_trials must be at least 1, but got n_trials={self.n_trials}")
+        if not self.cpus > 0 or (self.gpus is not None and self.gpus < 0):
+            raise UserError(f"a trial needs cpus > 0 and gpus >= 0, but got cpus={self.cpus}, gpus={self.gpus}")
+
+    @property
+    def searched(self) -> tuple[Metric, ...]:
+        """The metrics as a tuple, however they were given."""
+        return self.metrics if isinstance(self.metrics, tuple) else (self.metrics,)
+
+    @property
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        return [metric.direction for metric in self.searched]
+
+    def make_sampler(self) -> BaseSampler:
+        """The Optuna sampler, seeded with the study's seed where it was given by name."""
+        if not isinstance(self.sampler, str):
+            return self.sampler
+        return SAMPLERS[self.sampler](self.seed)
+
+    def config(self, trial: optuna.trial.BaseTrial) -> TrainConfig:
+        """The configuration of a trial, with the study's seed and overrides."""
+        config = self.space(trial)  # type: ignore[arg-type]
+        if not isinstance(config, TrainConfig):
+            raise UserError(f"the space of {self.name} must return a TrainConfig, but got {config!r}")
+        overrides: dict[str, Any] = {"seed": self.seed} | self.overrides
+        return replace(config, **overrides)
+
+    @cached_property
+    def probes(self) -> list[tuple[optuna.trial.FrozenTrial, TrainConfig]]:
+        """A fixed random sample of the space: (trial, configuration) pairs, the same in every process."""
+        sample = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        asked = [sample.ask() for _ in range(PROBES)]
+        configs = [self.config(trial) for trial in asked]
+        return list(zip(sample.get_trials(), configs, strict=True))
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The swept parameters with their ranges, in the order in which the space asks for them."""
+        found: dict[str, BaseDistribution] = {}
+        for trial, _ in self.probes:
+            found |= trial.distributions
+        return found
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of a finite space, conditional parameters included, in the space's order.
+
+        Raises UserError where a range is continuous or there are more than 10,000 combinations.
+        """
+        for name, distribution in self.distributions.items():
+            if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is None:
+                raise UserError(
+                    f"the grid sampler needs finite choices, but {name} is continuous; "
+                    f"write trial.suggest_categorical({name!r}, [...]) or give it a step"
+                )
+        walk = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
+        walk.optimize(lambda trial: float(bool(self.config(trial))), n_trials=MOST_COMBINATIONS + 1)
+        if len(walk.trials) > MOST_COMBINATIONS:
+            raise UserError(f"the grid must have at most {MOST_COMBINATIONS} combinations, but it has more")
+        places = {name: _places(distribution) for name, distribution in self.distributions.items()}
+
+        def place(params: dict[str, Any]) -> list[int]:
+            return [places[name].index(params[name]) if name in params else -1 for name in places]
+
+        return sorted((trial.params for trial in walk.trials), key=place)
+
+    @property
+    def question(self) -> str:
+        """The docstring of the study file."""
+        module = sys.modules.get(self.space.__module__)
+        return (getattr(module, "__doc__", None) or "").strip()
+
+    def source(self) -> dict[str, str]:
+        """The study file: its path, its text and the text's sha256."""
+        text = self.path.read_text() if self.path else ""
+        return {"file": str(self.path), "file_sha256": hashlib.sha256(text.encode()).hexdigest(), "file_text": text}
+
+    def spec(self) -> dict[str, Any]:
+        """What must not change while a study goes on: metrics, space, and the configurations that the space makes."""
+        return {
+            "metrics": [[metric.name, metric.direction] for metric in self.searched],
+            "space": {name: distribution_to_json(d) for name, d in sorted(self.distributions.items())},
+            "configurations": [repr(config) for _, config in self.probes[:8]],
+            "digest": hashlib.sha256(repr([config for _, config in self.probes]).encode()).hexdigest(),
+            "early_stopping": repr(self.early_stopping),
+        }
+
+    def check(self) -> None:
+        """Try the space on a sample. Raises UserError for a metric that its configurations do not have."""
+        for metric in self.searched:
+            for _, config in self.probes:
+                known = [f"val/{name}" for name in config.metric_names()]
+                if metric.name not in known:
+                    raise UserError(
+                        f"unknown metric {metric.name!r} (a study searches over metrics that every trial measures "
+                        f"on val): {nearest(metric.name, known)}"
+                    )
+        if self.sampler == "grid":
+            self.grid()
+
+
+def _places(distribution: BaseDistribution) -> list[Any]:
+    """All values of a finite distribution, in order."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
+    count = round((distribution.high - distribution.low) / (distribution.step or 1)) + 1
+    return [distribution.low + i * (distribution.step or 1) for i in range(count)]
+
+
+def load_study(path: Path) -> Study:
+    """The ``study`` of a study file, which this executes, tried on a sample of its space.
+
+    Raises UserError, naming the line, for a file that is missing, fails, or names what does not exist.
+    """
+    if not path.is_file():
+        studies = [str(file) for file in sorted(path.parent.glob("*.py"))] or ["studies/beta_sweep.py"]
+        raise UserError(f"there is no study file {path}: {nearest(str(path), studies)}")
+    spec = importlib.util.spec_from_file_location(f"aesearch_study_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    try:
+        spec.loader.exec_module(module)
+        study = getattr(module, "study", None)
+        if not isinstance(study, Study):
+            raise UserError("a study file must end with study = Study(...)")
+        study = replace(study, path=path)
+        study.check()
+    except Exception as error:
+        raise UserError(f"{_place(error, path)}: {_explain(error)}") from error
+    return study
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The study file, with the line of it that the error came from, if any."""
+    if isinstance(error, SyntaxError):
+        return f"{path}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
+    return f"{path}:{frames[-1].lineno}" if frames else str(path)
+
+
+def _explain(error: Exception) -> str:
+    """An error of a study file as one line, with the nearest valid names where a name is unknown."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if match := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", text):
+        value = next((v for m in _modules() if is_dataclass(v := getattr(m, match[1], None))), None)
+        if value is not None:
+            names = [f.name for f in fields(value) if f.init]
+            return f"{match[1]} has no field {match[2]!r}: {nearest(match[2], names)}"
+    if match := re.search(r"cannot import name '(\w+)' from '(aesearch[\w.]*)'", text):
+        known = [name for name in dir(sys.modules[match[2]]) if not name.startswith("_")]
+        return f"{match[2]} has no {match[1]!r}: {nearest(match[1], known)}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _modules() -> list[ModuleType]:
+    return [module for name, module in sys.modules.items() if name.startswith("aesearch.")]

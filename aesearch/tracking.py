@@ -1,0 +1,311 @@
+"""MLflow: one experiment per study, a parent run for the study, a child run per trial. The only file that imports it.
+
+The driver writes, from the records of the trials, in a thread of its own; workers never open the database. All
+points carry the time at which they were measured, so that sending one again changes nothing.
+"""
+
+import json
+import logging
+import os
+import queue
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Read by MLflow when it is imported: no advertisements in the output, and a lost server must fail soon.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import pandas as pd
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from aesearch.errors import UserError, nearest
+from aesearch.records import Record
+from aesearch.results import Results
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+PARENT, STUDY_TAG, KEY_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial"
+MOST_METRICS = 1000  # of one log_batch
+RECORD_FILES = ("trial.json", "history.jsonl", "result.json", "failure.json", "state.json")
+
+
+def create_store(uri: str) -> None:
+    """Make a missing SQLite store, once, under a lock: a half-migrated file would be lost for good."""
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    if path.exists():
+        return
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            _quiet()
+            MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+            unfinished.rename(path)
+
+
+def _quiet() -> None:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@dataclass
+class Tracker:
+    """Sends the records of a study's trials to MLflow, off the training path.
+
+    info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials'
+    records. A store that is lost never stops the study: the records stay, and ``problem`` says what went wrong.
+    """
+
+    uri: str
+    info: dict[str, Any]
+    records: Path
+    problem: str = ""
+    _keys: "queue.SimpleQueue[int | None]" = field(default_factory=queue.SimpleQueue)
+    _runs: dict[int, str] = field(default_factory=dict)
+    _sent: dict[int, int] = field(default_factory=dict)
+    _ended: set[int] = field(default_factory=set)
+    _parent: str = ""
+    _experiment: str = ""
+
+    def __post_init__(self) -> None:
+        _quiet()
+        self.tags = {"aesearch.file_sha256": self.info["file_sha256"], "aesearch.version": self.info["version"]}
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+
+    def open(self) -> None:
+        """Make the store, the experiment and the parent run, or find them. Raises UserError if that fails."""
+        try:
+            create_store(self.uri)
+            self._client = MlflowClient(self.uri)
+            self._experiment = self._find_experiment()
+            self._parent = self._find_parent()
+            for run in _search(self._client, self._experiment, f"tags.`{PARENT}` = '{self._parent}'"):
+                key = int(run.data.tags[KEY_TAG])
+                self._runs[key] = run.info.run_id
+                if run.info.status in STATUS.values():
+                    self._ended.add(key)
+        except (MlflowException, OSError, ValueError) as error:
+            raise UserError(f"MLflow's store must be reachable, but {self.uri}: {_first_line(error)}") from error
+        self._thread.start()
+
+    def notify(self, key: int) -> None:
+        """The record of trial ``key`` has news. Returns at once."""
+        self._keys.put(key)
+
+    def close(self, status: str) -> None:
+        """Send what is left and end the parent run with ``status``."""
+        self._keys.put(None)
+        self._thread.join()
+        try:
+            self._client.set_terminated(self._parent, status)
+        except (MlflowException, OSError) as error:
+            self.problem = _first_line(error)
+
+    def add_report(self, folder: Path) -> None:
+        """Keep the report's files at the parent run."""
+        try:
+            self._client.log_artifacts(self._parent, str(folder), "report")
+        except (MlflowException, OSError) as error:
+            self.problem = _first_line(error)
+
+    def _find_experiment(self) -> str:
+        name = self.info["name"]
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(self._client.create_experiment(name, tags={"mlflow.note.content": self.info["question"]}))
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"the MLflow experiment of a study must not be deleted, but {name} is; restore it "
+                f"(mlflow experiments restore -x {experiment.experiment_id}) or give the study another name"
+            )
+        return str(experiment.experiment_id)
+
+    def _find_parent(self) -> str:
+        """The run of this study's state folder: a study that was begun afresh gets one of its own."""
+        identity = self.info["identity"]
+        runs = _search(self._client, self._experiment, f"tags.`{STUDY_TAG}` = '{identity}'")
+        if runs:
+            parent = str(runs[0].info.run_id)
+            self._client.update_run(parent, status="RUNNING")
+        else:
+            tags = self.tags | {STUDY_TAG: identity}
+            run = self._client.create_run(self._experiment, run_name=self.info["name"], tags=tags)
+            parent = str(run.info.run_id)
+        self._client.log_dict(parent, self.info, "study.json")
+        return parent
+
+    def _run(self) -> None:
+        while (key := self._keys.get()) is not None:
+            try:
+                self._sync(key)
+            except (MlflowException, OSError) as error:
+                self.problem = _first_line(error)
+
+    def _sync(self, key: int) -> None:
+        """Send what the record of trial ``key`` holds and MLflow does not."""
+        if key in self._ended:
+            return
+        record = Record(self.records / f"{key:05d}")
+        state = record.read("state.json")
+        if key not in self._runs:
+            self._runs[key] = self._create_run(key, record.read("trial.json"))
+        run = self._runs[key]
+        epochs = record.history()
+        points = [point for epoch in epochs[self._sent.get(key, 0) :] for point in _points(epoch)]
+        result = record.read("result.json")
+        if state and result:
+            points += _final_points(result, epochs[-1]["epoch"])
+        for start in range(0, len(points), MOST_METRICS):
+            self._client.log_batch(run, metrics=points[start : start + MOST_METRICS])
+        self._sent[key] = len(epochs)
+        if state:
+            self._end_run(run, record, state)
+            self._ended.add(key)
+
+    def _create_run(self, key: int, trial: dict[str, Any]) -> str:
+        tags = self.tags | {PARENT: self._parent, KEY_TAG: str(key), "aesearch.state": "RUNNING"}
+        run = self._client.create_run(self._experiment, run_name=f"trial {key}", tags=tags)
+        params = [Param(name, str(value)) for name, value in trial["params"].items()]
+        self._client.log_batch(run.info.run_id, params=params)
+        return str(run.info.run_id)
+
+    def _end_run(self, run: str, record: Record, state: dict[str, Any]) -> None:
+        for name in RECORD_FILES:
+            if (record.folder / name).exists():
+                self._client.log_artifact(run, str(record.folder / name))
+        if any(record.artifacts.iterdir()):
+            self._client.log_artifacts(run, str(record.artifacts), "model")
+        tags = [RunTag("aesearch.state", state["state"])]
+        if state["reason"]:
+            tags.append(RunTag("aesearch.reason", state["reason"][:5000]))
+        self._client.log_batch(run, tags=tags)
+        self._client.set_terminated(run, STATUS[state["state"]], end_time=state["time_ms"])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _points(epoch: dict[str, Any]) -> list[Metric]:
+    """The metrics of an epoch: median, least and largest over the replicas."""
+    return [
+        Metric(name, value, epoch["time_ms"], epoch["epoch"])
+        for metric, values in epoch["metrics"].items()
+        if not metric.startswith("test/")
+        for name, value in _spread(metric, values).items()
+    ]
+
+
+def _final_points(result: dict[str, Any], step: int) -> list[Metric]:
+    """The metrics of the selected epochs: ``final/val/*``, and ``test/*``, which is measured only then."""
+    return [
+        Metric(name, value, result["time_ms"], step)
+        for metric, values in result["metrics"].items()
+        for name, value in _spread(metric if metric.startswith("test/") else f"final/{metric}", values).items()
+    ]
+
+
+def _spread(metric: str, values: list[float]) -> dict[str, float]:
+    return {metric: median(values), f"{metric}_min": min(values), f"{metric}_max": max(values)}
+
+
+def _search(client: MlflowClient, experiment: str, filter_string: str) -> list[Run]:
+    """All active runs of an experiment that match, the newest first."""
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], filter_string, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def read_study(uri: str, name: str) -> Results:
+    """The newest study of that name, from MLflow alone. Raises UserError where there is none."""
+    _quiet()
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        raise UserError(f"there is no MLflow store {path}; run the study first, or name the store with --tracking-uri")
+    try:
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            known = [found.name for found in client.search_experiments() if found.name != "Default"]
+            raise UserError(f"there is no study {name!r} in {uri}: {nearest(name, known)}")
+        return _read(client, experiment, uri)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"the study {name} must be readable from {uri}, but: {_first_line(error)}") from error
+
+
+def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
+    runs = _search(client, experiment.experiment_id, "")
+    parents = [run for run in runs if STUDY_TAG in run.data.tags]
+    if not parents:
+        raise UserError(f"the experiment {experiment.name} in {uri} must hold a study's run, but there is none")
+    parent = max(parents, key=lambda run: run.info.start_time)
+    children = {int(run.data.tags[KEY_TAG]): run for run in runs if run.data.tags.get(PARENT) == parent.info.run_id}
+    info = json.loads(Path(_download(uri, parent, "study.json")).read_text())
+    trials: list[dict[str, Any]] = []
+    replicas: list[dict[str, Any]] = []
+    history: list[dict[str, Any]] = []
+    distributions: dict[str, str] = dict(info["distributions"])
+    pictures: dict[int, Path] = {}
+    for key, run in sorted(children.items()):
+        if run.data.tags["aesearch.state"] not in STATUS:
+            continue
+        folder = Path(_download(uri, run, ""))
+        record = Record(folder)
+        trial, result, epochs = record.read("trial.json"), record.read("result.json"), record.history()
+        distributions |= trial["distributions"]
+        pictures[key] = folder / "model"
+        rows = [
+            {"trial": key, "epoch": epoch["epoch"], "replica": r}
+            | {m: values[r] for m, values in epoch["metrics"].items()}
+            for epoch in epochs
+            for r in range(len(epoch["metrics"]["train/loss"]))
+        ]
+        history += rows
+        last = result.get("metrics") or (epochs[-1]["metrics"] if epochs else {})
+        selected = result.get("selected_epochs")
+        count = len(next(iter(last.values()))) if last else 0
+        for r in range(count):
+            epoch = selected[r] if selected else epochs[-1]["epoch"]
+            replicas.append({"trial": key, "replica": r, "epoch": epoch} | {m: values[r] for m, values in last.items()})
+        summary = {name: value for metric, values in last.items() for name, value in _spread(metric, values).items()}
+        trials.append(
+            {
+                "trial": key,
+                "state": run.data.tags["aesearch.state"],
+                "epochs": epochs[-1]["epoch"] if epochs else 0,
+                "seconds": result.get("seconds", epochs[-1]["elapsed"] if epochs else 0.0),
+                "reason": run.data.tags.get("aesearch.reason", ""),
+                "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
+                "metric_seconds": sum(epoch["metric_seconds"] for epoch in epochs),
+            }
+            | {f"param:{name}": value for name, value in trial["params"].items()}
+            | summary
+        )
+    return Results(
+        info=info,
+        trials=pd.DataFrame(trials),
+        replicas=pd.DataFrame(replicas),
+        history=pd.DataFrame(history),
+        distributions=distributions,
+        pictures=pictures,
+    )
+
+
+def _download(uri: str, run: Run, path: str) -> str:
+    return str(download_artifacts(run_id=run.info.run_id, artifact_path=path, tracking_uri=uri))

@@ -1,0 +1,271 @@
+"""The search: a Ray Tune trainable around the training loop, fed from the ledger. The only file that imports Ray."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported: its own snapshots, loggers and tables are not used.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "auto")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import ray
+import torch
+from ray import cloudpickle, tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from aesearch.ledger import Ledger
+from aesearch.model import save_artifacts
+from aesearch.records import Record
+from aesearch.study import Study
+from aesearch.train import NonFiniteLossError, train
+
+PICTURED = 1000  # images that say where codes lie in a traversal
+OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a study runs: Ray's address (None starts a local one), the folder of the data sets, trials at once."""
+
+    address: str | None
+    data: Path
+    verbose: bool = False
+
+
+# Called with (trials running, each one's share done) whenever something has happened.
+Watcher = Callable[[int, float], None]
+
+
+def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher) -> None:
+    """Run the trials that the ledger lacks. ``changed`` is told the key of each trial whose record has news.
+
+    Raises KeyboardInterrupt after SIGINT or SIGTERM.
+    """
+    study = ledger.study
+    remaining = ledger.total - len(ledger.finished())
+    if remaining <= 0:
+        return
+    with _ray(where), _signals() as interrupted:
+        cpus, gpus, concurrent = _resources(study, remaining)
+        searcher = LedgerSearcher(ledger, where.data, cpus, changed, watch)
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(study),
+                num_samples=remaining,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(ledger.folder),
+                verbose=3 if where.verbose else 0,
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        tuner.fit()
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def _scheduler(study: Study) -> TrialScheduler:
+    if study.early_stopping is None:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric="value0",
+        mode=study.searched[0].direction[:3],
+        # One more than the longest trial: the last epoch must finish by itself, not be stopped.
+        max_t=1 + max(config.epochs for _, config in study.probes),
+        grace_period=study.early_stopping.grace,
+        reduction_factor=study.early_stopping.factor,
+    )
+
+
+def _resources(study: Study, remaining: int) -> tuple[float, float, int]:
+    """(CPUs, GPUs) of a trial, and the number of trials at once."""
+    cluster = ray.cluster_resources()
+    concurrent = min(remaining, study.max_concurrent or remaining, int(cluster.get("CPU", 1) / study.cpus) or 1)
+    devices = cluster.get("GPU", 0)
+    # A quarter of a GPU at the least: memory is not divided by Ray, only shared.
+    gpus = study.gpus if study.gpus is not None else max(0.25, min(1.0, devices / concurrent)) if devices else 0.0
+    if gpus:
+        concurrent = min(concurrent, int(devices / gpus)) or 1
+    return study.cpus, gpus, concurrent
+
+
+@contextmanager
+def _ray(where: Where) -> Any:
+    options: dict[str, Any] = {"address": where.address}
+    if not where.address:
+        options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    if not where.verbose:
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
+        for name in ("ray", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    if started:
+        ray.init(**options)
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+@contextmanager
+def _signals() -> Any:
+    """Let SIGTERM stop a study as SIGINT does, and tell whether one of them came: Tune returns normally after it."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_sigint(*_: Any) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    def on_sigterm(*_: Any) -> None:
+        came.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, on_sigint)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield came
+    except KeyboardInterrupt:
+        came.set()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class LedgerSearcher(Searcher):
+    """Asks the ledger for configurations and tells it, truthfully, how each trial ended.
+
+    Ray's own OptunaSearch tells an early-stopped trial as complete, and leaves one with a NaN running for ever.
+    """
+
+    def __init__(self, ledger: Ledger, data: Path, cpus: float, changed: Callable[[int], None], watch: Watcher) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.data = data
+        self.cpus = cpus
+        self.changed = changed
+        self.watch = watch
+        self.keys: dict[str, int] = {}
+        self.shares: dict[int, float] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        key, config = self.ledger.ask()
+        self.keys[trial_id] = key
+        self.shares[key] = 0.0
+        self._notify(key)
+        # As bytes: a configuration may hold classes of the study file, which workers cannot import.
+        return {
+            "folder": str(self.ledger.record(key).folder),
+            "config": cloudpickle.dumps(config),
+            "data": str(self.data),
+            "searched": [metric.name for metric in self.ledger.study.searched],
+            "threads": max(1, int(self.cpus)),
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        key = self.keys[trial_id]
+        if "value0" in result and not result["final"]:
+            self.ledger.report(key, result["value0"], result["epoch"])
+        self.shares[key] = result.get("share", self.shares[key])
+        self._notify(key)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        key = self.keys.pop(trial_id)
+        failure = self.ledger.record(key).read("failure.json")
+        if failure or error or not result:
+            reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
+            self.ledger.tell(key, "FAIL", reason=reason)
+        elif result["final"]:
+            values = [result[f"value{i}"] for i in range(len(self.ledger.study.searched))]
+            self.ledger.tell(key, "COMPLETE", values)
+        else:
+            self.ledger.tell(key, "PRUNED")
+        del self.shares[key]
+        self._notify(key)
+
+    def _notify(self, key: int) -> None:
+        self.changed(key)
+        self.watch(len(self.shares), sum(self.shares.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the searcher into snapshots that are never read."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger holds all state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger holds all state."""
+
+
+def run_trial(task: dict[str, Any]) -> None:
+    """The trainable, in a worker: train one configuration, write its record, report each epoch to Tune."""
+    record = Record(Path(task["folder"]))
+    if not record.folder.exists():
+        raise RuntimeError(f"--home must be on a file system that all nodes share, but this one lacks {record.folder}")
+    try:
+        _train_trial(record, task)
+    except NonFiniteLossError as error:
+        # A normal outcome of a search: the worker stays.
+        record.fail(error)
+        tune.report({"failed": True})
+    except Exception as error:
+        record.fail(error)
+        raise
+
+
+def _train_trial(record: Record, task: dict[str, Any]) -> None:
+    started = time.perf_counter()
+    torch.set_num_threads(task["threads"])
+    # Denormals in the moments of dead codes' weights cost more than they are worth.
+    torch.set_flush_denormal(True)
+    config = cloudpickle.loads(task["config"])
+    searched = task["searched"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data = config.data.load(Path(task["data"]))
+    for epoch in train(config, data, device):
+        metrics = epoch.metrics
+        if epoch.result:
+            metrics = epoch.result.metrics
+            best = int(np.argmin(metrics["val/loss"]))
+            save_artifacts(
+                record.artifacts, config, dict(epoch.result.weights), data.images[data.test[:PICTURED]], best
+            )
+        record.append(epoch, time.perf_counter() - started)
+        if epoch.result:
+            record.finish(
+                {
+                    "metrics": epoch.result.metrics,
+                    "selected_epochs": epoch.result.epochs,
+                    "pictured_replica": best,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+        values = {f"value{i}": float(np.median(metrics[name])) for i, name in enumerate(searched)}
+        tune.report(
+            {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
+        )
