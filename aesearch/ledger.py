@@ -3,7 +3,6 @@
 It outlives any driver: the same command again goes on with what is missing.
 """
 
-import difflib
 import json
 import os
 import socket
@@ -19,6 +18,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 import aesearch
 from aesearch.errors import UserError
@@ -26,6 +26,8 @@ from aesearch.records import Record
 from aesearch.study import Study
 from aesearch.train import TrainConfig
 
+# Entries of a study's spec that mean something to a person when they change.
+NAMED = ("metrics", "early_stopping")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -52,14 +54,7 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(folder)
         try:
-            optuna_study = optuna.create_study(
-                storage=f"sqlite:///{folder / 'ledger.db'}",
-                study_name=study.name,
-                directions=study.directions,
-                sampler=study.make_sampler(),
-                load_if_exists=True,
-            )
-            ledger = cls(study, folder, lock, optuna_study)
+            ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
             ledger._enqueue_grid()
             ledger._requeue_interrupted()
@@ -69,21 +64,19 @@ class Ledger:
         return ledger
 
     def _check_spec(self) -> None:
-        spec = json.dumps(self.study.spec(), indent=1, sort_keys=True)
-        known = self.optuna_study.user_attrs.get("spec")
+        spec, known = self.study.spec(), self.optuna_study.user_attrs.get("spec")
         if known is None:
             self.optuna_study.set_user_attr("spec", spec)
             self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
         elif known != spec:
+            names = [name for name in {**known, **spec} if known.get(name) != spec.get(name)]
             changes = [
-                line.strip()
-                for line in difflib.unified_diff(known.splitlines(), spec.splitlines(), lineterm="", n=0)
-                if line[0] in "+-" and not line.startswith(("+++", "---")) and '"digest"' not in line
+                f"{name} was {known.get(name)}, is {spec.get(name)}" for name in names if name in NAMED or "." in name
             ]
-            shown = "; ".join(changes[:4]) or "the configurations that the space makes"
             raise UserError(
-                f"study {self.study.name} was begun with another space, metrics or budget, and a study must not mix "
-                f"two ({shown}); give the study another name, or start over with --fresh, which moves the old one aside"
+                f"the space, metrics and budget of a study must not change, but of {self.study.name} "
+                f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
+                "give the study another name, or start over with --fresh, which moves the old one aside"
             )
 
     def _enqueue_grid(self) -> None:
@@ -205,6 +198,22 @@ def code_version() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return f"{aesearch.__version__}+{git.stdout.strip()}" if git.returncode == 0 else aesearch.__version__
+
+
+def _open_optuna_study(study: Study, path: Path) -> optuna.Study:
+    try:
+        return optuna.create_study(
+            storage=f"sqlite:///{path}",
+            study_name=study.name,
+            directions=study.directions,
+            sampler=study.make_sampler(),
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise UserError(
+            f"a study's ledger must be an Optuna database, but {path}: {str(error).splitlines()[0]}; "
+            "restore it, or start over with --fresh, which moves it aside"
+        ) from error
 
 
 def _take_lock(folder: Path) -> FileLock:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -55,18 +56,26 @@ def save_model(folder: Path, config: TrainConfig, weights: dict[str, Tensor]) ->
     (folder / CONFIG).write_text(json.dumps(to_json(config), indent=1))
 
 
-def load_model(folder: Path, replica: int = 0) -> tuple[Autoencoder, TrainConfig]:
-    """One replica of a saved model, in evaluation mode on the CPU, and its configuration. Raises UserError."""
-    try:
-        config = from_json(json.loads((folder / CONFIG).read_text()))
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise UserError(f"a model folder must hold {WEIGHTS} and {CONFIG}, but {folder}: {error}") from error
+def restore(config: TrainConfig, weights: dict[str, Tensor], replica: int) -> Autoencoder:
+    """One replica of the ``weights``, each (R, ...), in evaluation mode on the CPU. Raises UserError."""
     if not 0 <= replica < config.replicas:
         raise UserError(f"replica must be from 0 to {config.replicas - 1}, but got {replica}")
     model = config.build()
     model.load_state_dict({name: tensor[replica] for name, tensor in weights.items()})
-    return model.eval(), config
+    return model.eval()
+
+
+def load_model(folder: Path, replica: int = 0, config: TrainConfig | None = None) -> tuple[Autoencoder, TrainConfig]:
+    """One replica of a saved model, in evaluation mode on the CPU, and its configuration.
+
+    config: needed only where the saved one is made of a study file's own types. Raises UserError.
+    """
+    try:
+        config = config or from_json(json.loads((folder / CONFIG).read_text()))
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"a model folder must hold {WEIGHTS} and {CONFIG}, but {folder}: {error}") from error
+    return restore(config, weights, replica), config
 
 
 @torch.no_grad()
@@ -112,7 +121,7 @@ def save_artifacts(
     images: (N, C, H, W) uint8 to reconstruct and to take the range of the codes from.
     """
     save_model(folder, config, weights)
-    model, _ = load_model(folder, replica)
-    x = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    model = restore(config, weights, replica)
+    x = torch.from_numpy(np.array(images)).float() / 255
     save_grid(folder / "reconstructions.png", reconstructions(model, config, x[:SHOWN]))
     save_grid(folder / "traversals.png", traversals(model, config, x))

@@ -6,7 +6,8 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
@@ -128,7 +129,8 @@ class Study:
         """The Optuna sampler, seeded with the study's seed where it was given by name."""
         if not isinstance(self.sampler, str):
             return self.sampler
-        return SAMPLERS[self.sampler](self.seed)
+        with _experimental():
+            return SAMPLERS[self.sampler](self.seed)
 
     def config(self, trial: optuna.trial.BaseTrial) -> TrainConfig:
         """The configuration of a trial, with the study's seed and overrides."""
@@ -165,7 +167,8 @@ class Study:
                     f"the grid sampler needs finite choices, but {name} is continuous; "
                     f"write trial.suggest_categorical({name!r}, [...]) or give it a step"
                 )
-        walk = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
+        with _experimental():
+            walk = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
         walk.optimize(lambda trial: float(bool(self.config(trial))), n_trials=MOST_COMBINATIONS + 1)
         if len(walk.trials) > MOST_COMBINATIONS:
             raise UserError(f"the grid must have at most {MOST_COMBINATIONS} combinations, but it has more")
@@ -187,14 +190,18 @@ class Study:
         text = self.path.read_text() if self.path else ""
         return {"file": str(self.path), "file_sha256": hashlib.sha256(text.encode()).hexdigest(), "file_text": text}
 
-    def spec(self) -> dict[str, Any]:
-        """What must not change while a study goes on: metrics, space, and the configurations that the space makes."""
+    def spec(self) -> dict[str, str]:
+        """What must not change while a study goes on, by name: metrics, space, and what every configuration shares."""
+        fields_of = [dict(_flat("config", config)) for _, config in self.probes]
+        shared = fields_of[0].items() - {
+            item for other in fields_of[1:] for item in fields_of[0].items() - other.items()
+        }
         return {
-            "metrics": [[metric.name, metric.direction] for metric in self.searched],
-            "space": {name: distribution_to_json(d) for name, d in sorted(self.distributions.items())},
-            "configurations": [repr(config) for _, config in self.probes[:8]],
-            "digest": hashlib.sha256(repr([config for _, config in self.probes]).encode()).hexdigest(),
+            "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in self.searched),
             "early_stopping": repr(self.early_stopping),
+            **{f"space.{name}": str(distribution) for name, distribution in self.distributions.items()},
+            **dict(sorted(shared)),
+            "configurations": hashlib.sha256(repr([config for _, config in self.probes]).encode()).hexdigest(),
         }
 
     def check(self) -> None:
@@ -209,6 +216,24 @@ class Study:
                     )
         if self.sampler == "grid":
             self.grid()
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The fields of nested dataclasses as (dotted name, text); a dataclass itself is its type's name."""
+    if not is_dataclass(value):
+        yield name, repr(value)
+        return
+    yield name, type(value).__name__
+    for each in fields(value):
+        yield from _flat(f"{name}.{each.name}", getattr(value, each.name))
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """What Optuna calls experimental, and has kept for years, is used without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _places(distribution: BaseDistribution) -> list[Any]:
@@ -232,7 +257,6 @@ def load_study(path: Path) -> Study:
     assert spec is not None
     assert spec.loader is not None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
     try:

@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import threading
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -27,6 +28,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from aesearch.errors import UserError, nearest
 from aesearch.records import Record
@@ -34,6 +36,7 @@ from aesearch.results import Results
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+LOST = (MlflowException, SQLAlchemyError, OSError)  # what a store that cannot be reached or read raises
 PARENT, STUDY_TAG, KEY_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial"
 MOST_METRICS = 1000  # of one log_batch
 RECORD_FILES = ("trial.json", "history.jsonl", "result.json", "failure.json", "state.json")
@@ -48,7 +51,8 @@ def create_store(uri: str) -> None:
         return
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            # A name of its own each time: MLflow keeps the stores that it has opened, by address.
+            unfinished = path.absolute().with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
             _quiet()
             MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
             unfinished.rename(path)
@@ -95,7 +99,7 @@ class Tracker:
                 self._runs[key] = run.info.run_id
                 if run.info.status in STATUS.values():
                     self._ended.add(key)
-        except (MlflowException, OSError, ValueError) as error:
+        except (*LOST, ValueError) as error:
             raise UserError(f"MLflow's store must be reachable, but {self.uri}: {_first_line(error)}") from error
         self._thread.start()
 
@@ -109,14 +113,14 @@ class Tracker:
         self._thread.join()
         try:
             self._client.set_terminated(self._parent, status)
-        except (MlflowException, OSError) as error:
+        except LOST as error:
             self.problem = _first_line(error)
 
     def add_report(self, folder: Path) -> None:
         """Keep the report's files at the parent run."""
         try:
             self._client.log_artifacts(self._parent, str(folder), "report")
-        except (MlflowException, OSError) as error:
+        except LOST as error:
             self.problem = _first_line(error)
 
     def _find_experiment(self) -> str:
@@ -149,7 +153,7 @@ class Tracker:
         while (key := self._keys.get()) is not None:
             try:
                 self._sync(key)
-            except (MlflowException, OSError) as error:
+            except LOST as error:
                 self.problem = _first_line(error)
 
     def _sync(self, key: int) -> None:
@@ -245,7 +249,7 @@ def read_study(uri: str, name: str) -> Results:
             known = [found.name for found in client.search_experiments() if found.name != "Default"]
             raise UserError(f"there is no study {name!r} in {uri}: {nearest(name, known)}")
         return _read(client, experiment, uri)
-    except (MlflowException, OSError) as error:
+    except LOST as error:
         raise UserError(f"the study {name} must be readable from {uri}, but: {_first_line(error)}") from error
 
 

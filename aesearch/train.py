@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -184,7 +183,7 @@ class Replicas:
             return torch.utils._pytree.tree_map(lambda tensor: tensor[None], outputs)
 
         def one(params: dict[str, Tensor], buffers: dict[str, Tensor], *args: Tensor) -> Any:
-            return function(partial(functional_call, self.model, (params, buffers)), *args)
+            return function(lambda *inputs: functional_call(self.model, (params, buffers), inputs), *args)
 
         return vmap(one, randomness="different")(self.params, self.buffers, *args)
 

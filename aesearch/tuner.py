@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +60,8 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
     remaining = ledger.total - len(ledger.finished())
     if remaining <= 0:
         return
+    # The study file's own classes and functions go to the workers by value: they cannot import it.
+    cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
     with _ray(where), _signals() as interrupted:
         cpus, gpus, concurrent = _resources(study, remaining)
         searcher = LedgerSearcher(ledger, where.data, cpus, changed, watch)
@@ -115,9 +118,9 @@ def _ray(where: Where) -> Any:
     if not where.address:
         options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     if not where.verbose:
-        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
+        options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}
         for name in ("ray", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     started = not ray.is_initialized()
     if started:
         ray.init(**options)
@@ -188,7 +191,7 @@ class LedgerSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self.keys[trial_id]
-        if "value0" in result and not result["final"]:
+        if not result.get("final", True):
             self.ledger.report(key, result["value0"], result["epoch"])
         self.shares[key] = result.get("share", self.shares[key])
         self._notify(key)
@@ -203,6 +206,8 @@ class LedgerSearcher(Searcher):
             values = [result[f"value{i}"] for i in range(len(self.ledger.study.searched))]
             self.ledger.tell(key, "COMPLETE", values)
         else:
+            # Tune does not pass the result at which it stops a trial to on_trial_result.
+            self.ledger.report(key, result["value0"], result["epoch"])
             self.ledger.tell(key, "PRUNED")
         del self.shares[key]
         self._notify(key)

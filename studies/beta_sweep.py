@@ -16,11 +16,12 @@ from aesearch.objectives import BetaVAE
 def space(trial: Trial) -> TrainConfig:
     return TrainConfig(
         data=Sprites(resolution=32, scales=3, orientations=8, positions=16),
-        network=MLP(hidden=(256, 256)),
+        network=MLP(hidden=(128, 128)),
         latent_dim=trial.suggest_int("latent_dim", 4, 16),
         objective=BetaVAE(beta=trial.suggest_float("beta", 0.25, 16.0, log=True)),
         replicas=3,
-        epochs=16,
+        epochs=20,
+        batch_size=64,
     )
 
 

@@ -1,0 +1,115 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from aesearch.datasets import Data, Sprites
+from aesearch.errors import UserError
+
+
+def centroid(image):
+    """(x, y) of the centre of mass, in pixels from the image's corner."""
+    weights = image.astype(float) / image.sum()
+    return (weights.sum(0) * (np.arange(image.shape[1]) + 0.5)).sum(), (
+        weights.sum(1) * (np.arange(image.shape[0]) + 0.5)
+    ).sum()
+
+
+def test_the_grid_of_dsprites_is_the_default():
+    assert dict(Sprites().factor_sizes) == {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
+    assert math.prod(Sprites().factor_sizes.values()) == 737_280
+    assert Sprites().shape == (1, 64, 64)
+
+
+def test_factors_count_up_in_the_order_of_the_images(tiny: Data):
+    sizes = tuple(TINY.factor_sizes.values())
+    assert tiny.images.shape == (math.prod(sizes), 1, 16, 16)
+    assert tiny.images.dtype == np.uint8
+    np.testing.assert_array_equal(tiny.factors.max(0) + 1, sizes)
+    np.testing.assert_array_equal(np.ravel_multi_index(tuple(tiny.factors.T), sizes), np.arange(len(tiny.images)))
+
+
+def test_x_moves_right_and_y_moves_down_and_they_reach_the_middle_half():
+    sprites = Sprites(resolution=64, shapes=("square",), scales=1, orientations=1, positions=32)
+    grid = np.zeros((1, 1, 1, 32, 32, 64, 64), np.uint8)
+    sprites.render(grid)
+    for x, y in [(0, 0), (5, 20), (31, 31)]:
+        assert centroid(grid[0, 0, 0, x, y]) == pytest.approx((16.5 + x, 16.5 + y), abs=0.02)
+
+
+@pytest.mark.parametrize(("shape", "area"), [("square", 2 * 16**2), ("ellipse", math.pi * 16**2 / 2)])
+@pytest.mark.parametrize("orientation", [0, 3, 7])
+def test_the_area_is_that_of_the_shape_at_every_orientation(shape, area, orientation):
+    sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=10, positions=2)
+    grid = np.zeros((1, 1, 10, 2, 2, 64, 64), np.uint8)
+    sprites.render(grid)
+    assert grid[0, 0, orientation, 1, 0].sum() / 255 == pytest.approx(area, rel=0.015)
+
+
+def test_edges_are_grey_and_scales_run_from_half_to_whole():
+    sprites = Sprites(resolution=64, shapes=("ellipse",), scales=3, orientations=1, positions=4)
+    grid = np.zeros((1, 3, 1, 4, 4, 64, 64), np.uint8)
+    sprites.render(grid)
+    assert ((grid > 0) & (grid < 255)).any()
+    areas = grid[0, :, 0, 1, 1].sum((1, 2)) / grid[0, 2, 0, 1, 1].sum()
+    assert areas == pytest.approx([0.25, 0.5625, 1], rel=0.02)
+
+
+@pytest.mark.parametrize("shape", ["square", "ellipse", "heart"])
+def test_no_sprite_is_cut_off_at_the_border(shape):
+    sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=40, positions=32)
+    grid = np.zeros((1, 1, 40, 32, 32, 64, 64), np.uint8)
+    sprites.render(grid)
+    areas = grid[0, 0][:, [0, 15, 31]][:, :, [0, 15, 31]].sum((3, 4), dtype=np.int64)
+    np.testing.assert_array_equal(areas, areas[:, 1:2, 1:2].repeat(3, 1).repeat(3, 2))
+
+
+def test_positions_between_pixels_are_drawn_there():
+    sprites = Sprites(resolution=32, shapes=("ellipse",), scales=1, orientations=1, positions=32)
+    grid = np.zeros((1, 1, 1, 32, 32, 32, 32), np.uint8)
+    sprites.render(grid)
+    xs = [centroid(grid[0, 0, 0, x, 3])[0] for x in range(32)]
+    assert np.diff(xs) == pytest.approx(np.full(31, 0.5), abs=0.02)
+
+
+def test_a_quarter_turn_of_a_square_is_the_same_image():
+    sprites = Sprites(resolution=32, shapes=("square",), scales=1, orientations=4, positions=2)
+    grid = np.zeros((1, 1, 4, 2, 2, 32, 32), np.uint8)
+    sprites.render(grid)
+    for turned in (1, 2, 3):
+        assert np.abs(grid[0, 0, turned].astype(int) - grid[0, 0, 0]).max() <= 1
+
+
+def test_splits_are_disjoint_complete_and_fixed(tiny: Data, tmp_path: Path):
+    joined = np.concatenate([tiny.train, tiny.val, tiny.test])
+    np.testing.assert_array_equal(np.sort(joined), np.arange(len(tiny.images)))
+    assert len(tiny.val) == len(tiny.test) == len(tiny.images) // 5
+    again = TINY.load(tmp_path)
+    np.testing.assert_array_equal(again.test, tiny.test)
+    np.testing.assert_array_equal(again.images, tiny.images)
+
+
+def test_a_second_load_reads_the_cache(tmp_path: Path):
+    TINY.load(tmp_path)
+    [cache] = (tmp_path / "sprites").glob("*.npy")
+    assert cache.name.startswith("v1-16px-")
+    before = cache.stat().st_mtime_ns
+    TINY.load(tmp_path)
+    assert cache.stat().st_mtime_ns == before
+    assert not list((tmp_path / "sprites").glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shapes": ("sqare",)}, "did you mean square"),
+        ({"resolution": 4}, "at least 8"),
+        ({"scales": 0}, "scales must be at least 1"),
+        ({"shapes": ("square",), "scales": 1, "orientations": 1, "positions": 3}, "at least 10 images"),
+    ],
+)
+def test_impossible_grids_are_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        Sprites(**fields)

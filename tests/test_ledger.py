@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from test_study import make
+
+from aesearch.errors import UserError
+from aesearch.ledger import Ledger, move_aside
+
+
+def test_trials_end_as_what_they_are(tmp_path: Path):
+    ledger = Ledger.open(make(n_trials=4), tmp_path)
+    keys = [ledger.ask()[0] for _ in range(4)]
+    assert keys == [0, 1, 2, 3]
+    ledger.report(1, 0.5, 1)
+    ledger.tell(0, "COMPLETE", [0.25])
+    ledger.tell(1, "PRUNED")
+    ledger.tell(2, "FAIL", reason="out of luck")
+    ledger.tell(3, "COMPLETE", [float("nan")])
+    assert ledger.counts() == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 2}
+    assert ledger.best() == {"val/mse": 0.25}
+    assert ledger.trials()[1].intermediate_values == {1: 0.5}
+    assert dict(ledger.failures()) == {"out of luck": 1, "the searched metrics must be finite, but got [nan]": 1}
+    assert ledger.record(2).read("state.json")["reason"] == "out of luck"
+    ledger.close()
+
+    storage = f"sqlite:///{tmp_path / 's' / 'ledger.db'}"
+    states = [trial.state for trial in optuna.load_study(study_name="s", storage=storage).trials]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+
+
+def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path):
+    ledger = Ledger.open(make(), tmp_path)
+    first = ledger.ask()
+    ledger.tell(0, "COMPLETE", [1.0])
+    left = [ledger.ask(), ledger.ask()]
+    ledger.close()
+
+    again = Ledger.open(make(), tmp_path)
+    assert set(again.finished()) == {first[0]} == {0}
+    assert [again.ask(), again.ask()] == left
+    again.tell(1, "COMPLETE", [2.0])
+    again.tell(2, "PRUNED")
+    assert again.counts() == {"COMPLETE": 2, "PRUNED": 1}
+    assert again.ask()[0] == 3
+    again.close()
+
+
+def test_a_grid_goes_on_where_it_stopped(tmp_path: Path):
+    study = make(sampler="grid", n_trials=None)
+    seen = []
+    for _ in range(3):
+        ledger = Ledger.open(study, tmp_path)
+        assert ledger.total == 9
+        for _ in range(3):
+            key, config = ledger.ask()
+            seen.append((config.objective, config.latent_dim))
+            ledger.tell(key, "COMPLETE", [1.0])
+        ledger.close()
+    assert len(set(seen)) == 9
+
+
+def test_another_space_is_refused_with_the_difference(tmp_path: Path):
+    Ledger.open(make(), tmp_path).close()
+    Ledger.open(make(n_trials=50), tmp_path).close()
+    with pytest.raises(UserError, match=r"must not change, but of s config.epochs was 1, is 9; give .* --fresh"):
+        Ledger.open(make(overrides={"epochs": 9}), tmp_path)
+    aside = move_aside(make(), tmp_path)
+    assert aside == tmp_path / "s.old-1"
+    assert (aside / "ledger.db").exists()
+    Ledger.open(make(overrides={"epochs": 9}), tmp_path).close()
+    assert move_aside(make(), tmp_path) == tmp_path / "s.old-2"
+    assert move_aside(make(), tmp_path) is None
+
+
+def test_a_second_driver_is_refused_with_the_first_ones_pid(tmp_path: Path):
+    script = (
+        "import sys, time\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\n"
+        "from aesearch.ledger import Ledger\nfrom test_study import make\n"
+        "ledger = Ledger.open(make(), Path(sys.argv[1]))\nprint('open', flush=True)\ntime.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        try:
+            with pytest.raises(UserError, match=f"only one driver .* process {other.pid} on "):
+                Ledger.open(make(), tmp_path)
+        finally:
+            other.kill()
+    # The lock of a dead process is no lock.
+    Ledger.open(make(), tmp_path).close()
+
+
+def test_a_damaged_ledger_is_one_line_with_the_cure(tmp_path: Path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "ledger.db").write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match=r"must be an Optuna database, but .*ledger.db: .*--fresh") as caught:
+        Ledger.open(make(), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert move_aside(make(), tmp_path) == tmp_path / "s.old-1"
+    Ledger.open(make(), tmp_path).close()
+
+
+def test_the_description_says_what_was_asked_and_by_which_code(tmp_path: Path):
+    study = replace(make(), path=Path(__file__))
+    ledger = Ledger.open(study, tmp_path)
+    info = ledger.describe()
+    ledger.close()
+    assert info["metrics"] == [["val/mse", "minimize"]]
+    assert info["file_text"] == Path(__file__).read_text()
+    assert info["version"].startswith("0.1.0")
+    assert json.loads(json.dumps(info)) == info
+    again = Ledger.open(study, tmp_path)
+    assert again.describe()["identity"] == info["identity"]
+    again.close()

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+from aesearch.records import Record
+from aesearch.train import Epoch
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch(number, {"train/loss": (1.0, 2.0), "val/mse": (0.5, float("nan"))}, 0.1, 0.2)
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    record = Record(tmp_path / "0")
+    record.begin({"key": 0, "params": {"beta": 1.5}})
+    record.append(epoch(1), 0.3)
+    record.append(epoch(2), 0.6)
+    record.finish({"metrics": {"val/mse": (0.5, 0.25)}})
+    record.close("COMPLETE", "")
+    assert record.read("trial.json")["params"] == {"beta": 1.5}
+    assert [line["epoch"] for line in record.history()] == [1, 2]
+    assert record.history()[0]["metrics"]["train/loss"] == [1.0, 2.0]
+    assert record.read("result.json")["metrics"]["val/mse"] == [0.5, 0.25]
+    assert record.read("state.json")["state"] == "COMPLETE"
+    assert record.read("failure.json") == {}
+
+
+def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path):
+    record = Record(tmp_path / "0")
+    record.begin({})
+    record.append(epoch(1), 0.3)
+    with (record.folder / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "metr')
+    assert [line["epoch"] for line in record.history()] == [1]
+
+
+def test_a_new_attempt_keeps_nothing_of_the_last(tmp_path: Path):
+    record = Record(tmp_path / "0")
+    record.begin({"key": 0})
+    record.append(epoch(1), 0.3)
+    try:
+        raise RuntimeError("a\nb")
+    except RuntimeError as error:
+        record.fail(error)
+    assert record.read("failure.json")["reason"] == "RuntimeError: a b"
+    assert "Traceback" in record.read("failure.json")["traceback"]
+    record.begin({"key": 0})
+    assert record.history() == []
+    assert record.read("failure.json") == {}

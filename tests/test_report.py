@@ -1,0 +1,181 @@
+import json
+import shutil
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from optuna.distributions import distribution_to_json
+from PIL import Image
+
+from aesearch.report import write_report
+from aesearch.report.analysis import analyse, knee, pareto_front
+from aesearch.report.figures import FIGURES
+from aesearch.report.words import findings, outcome
+from aesearch.results import Results
+
+DISTRIBUTIONS = {
+    "beta": optuna.distributions.FloatDistribution(0.25, 16, log=True),
+    "latent_dim": optuna.distributions.IntDistribution(4, 16),
+    "network": optuna.distributions.CategoricalDistribution(["mlp", "conv"]),
+}
+
+
+def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) -> Results:
+    """A study of which all is known: mse grows with log beta, mig too; latent_dim does nothing."""
+    rng = np.random.default_rng(0)
+    trials, rows, history, pictures = [], [], [], {}
+    for key in range(complete + 2):
+        state = "COMPLETE" if key < complete else ["FAIL", "PRUNED"][key - complete]
+        beta = 0.25 * 64 ** (key / max(1, complete + 1))
+        params = {"beta": beta, "latent_dim": int(rng.integers(4, 17)), "network": ["mlp", "conv"][key % 2]}
+        spread = np.linspace(-1, 1, replicas) if replicas > 1 else np.zeros(1)
+        base = {"val/mse": 0.01 + 0.002 * np.log(beta), "val/mig": 0.2 + 0.05 * np.log(beta), "val/loss": 9 + beta}
+        values = {
+            name: value * (1 + 0.02 * spread)
+            for split in ("val", "test")
+            for name, value in ((name.replace("val", split), value) for name, value in base.items())
+        }
+        seen = {} if state == "FAIL" else values
+        if state == "PRUNED":
+            seen = {name: value for name, value in values.items() if name.startswith("val/")}
+        summary = {}
+        for name, of_replicas in seen.items():
+            summary |= {name: np.median(of_replicas), f"{name}_min": min(of_replicas), f"{name}_max": max(of_replicas)}
+        reason = "it broke <b>" if state == "FAIL" else ""
+        seconds = {"seconds": 60.0, "train_seconds": 50.0, "metric_seconds": 5.0}
+        trials.append(
+            {"trial": key, "state": state, "epochs": 3, "reason": reason}
+            | seconds
+            | {f"param:{name}": value for name, value in params.items()}
+            | summary
+        )
+        for r in range(replicas if seen else 0):
+            of_one = {name: of_replicas[r] for name, of_replicas in seen.items()}
+            rows.append({"trial": key, "replica": r, "epoch": 3} | of_one)
+            history += [{"trial": key, "epoch": e, "replica": r} | of_one for e in (1, 2, 3)]
+        pictures[key] = folder / str(key)
+        pictures[key].mkdir(parents=True)
+        for name in ("reconstructions", "traversals"):
+            Image.fromarray(rng.integers(0, 255, (40, 120), np.uint8)).save(pictures[key] / f"{name}.png")
+    info = {
+        "name": "known",
+        "question": "What does <beta> do?",
+        "metrics": [["val/mse", "minimize"], ["val/mig", "maximize"]][:metrics],
+        "version": "0.1.0",
+        "seed": 0,
+        "file": "known.py",
+        "file_sha256": "0" * 64,
+    }
+    texts = {name: distribution_to_json(distribution) for name, distribution in DISTRIBUTIONS.items()}
+    return Results(info, pd.DataFrame(trials), pd.DataFrame(rows), pd.DataFrame(history), texts, pictures)
+
+
+@given(arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 4).map(float)))
+def test_the_front_is_what_nothing_dominates(costs):
+    front = pareto_front(costs)
+    for i, row in enumerate(costs):
+        dominated = any((other <= row).all() and (other < row).any() for other in costs)
+        assert front[i] == (not dominated)
+
+
+def test_the_knee_is_nearest_to_the_best_of_both():
+    assert knee(np.array([[0.0, 100.0], [0.1, 10.0], [1.0, 0.0]])) == 1
+    assert knee(np.array([[3.0, 3.0]])) == 0
+
+
+def test_the_analysis_finds_what_was_put_in(tmp_path):
+    analysis = analyse(make(tmp_path))
+    assert analysis.front == list(range(12)), "both grow with beta, so all are on the front"
+    assert analysis.shown["best val/mse"] == 0
+    assert analysis.shown["best val/mig"] == 11
+    assert analysis.parameters[0] == "beta"
+    assert analysis.rank_correlation("beta", "test/mse") == pytest.approx(1)
+    assert analysis.importance.loc["test/mse", "beta"] > 0.8
+    within, across = analysis.seed_spread("test/mse")
+    medians = analysis.complete["test/mse"]
+    assert within == pytest.approx((0.04 * medians).median())
+    assert across == pytest.approx(medians.max() - medians.min())
+
+
+def test_the_words_say_it_with_numbers(tmp_path):
+    analysis = analyse(make(tmp_path))
+    assert outcome(analysis).startswith("14 trials: 12 complete, 1 pruned, 1 failed, 3 replicas (seeds) each; 14.0")
+    text = "\n".join(findings(analysis))
+    assert "12 of 12 complete trials are Pareto-optimal on val" in text
+    assert "Along beta (0.25 to " in text
+    assert "test/mse rises from " in text
+    assert "(Spearman +1.00)" in text
+    assert "Over seeds alone test/mig spans" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({}, set()),
+        ({"metrics": 1}, {"plane.png"}),
+        ({"complete": 2}, {"importance.png"}),
+        ({"complete": 1, "replicas": 1}, {"importance.png"}),
+        ({"complete": 0}, {f"{name}.png" for name in FIGURES}),
+    ],
+    ids=["two metrics", "one metric", "two trials", "one replica", "none complete"],
+)
+def test_a_report_is_written_whatever_came_of_the_study(tmp_path, change, missing):
+    page = write_report(make(tmp_path / "pictures", **change), tmp_path / "out")
+    html, markdown = page.read_text(), (tmp_path / "out" / "report.md").read_text()
+    drawn = {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    assert drawn == {f"{name}.png" for name in FIGURES} - missing
+    assert html.count("data:image/png;base64,") == len(drawn)
+    assert "http" not in html.replace("http-equiv", "")
+    assert "What does &lt;beta&gt; do?" in html
+    assert "it broke &lt;b&gt;" in html
+    for name in drawn:
+        assert f"(figures/{name})" in markdown
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv")
+    assert trials["state"].tolist()[-2:] == ["FAIL", "PRUNED"]
+    assert list(trials.columns[4:7]) == ["beta", "latent_dim", "network"]
+
+
+def test_figures_have_content_and_none_is_blank(tmp_path):
+    page = write_report(make(tmp_path / "pictures"), tmp_path / "out")
+    for file in (page.parent / "figures").iterdir():
+        picture = np.asarray(Image.open(file).convert("L"))
+        assert picture.std() > 5, file.name
+        assert min(picture.shape) > 200, file.name
+
+
+@pytest.mark.slow
+def test_a_browser_shows_every_figure_of_the_page(tmp_path):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    page = write_report(make(tmp_path / "pictures"), tmp_path / "out")
+    script = (
+        "<script>addEventListener('load', () => document.body.append('LOADED ' + JSON.stringify("
+        "[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().right, innerWidth]))))</script>"
+    )
+    probe = page.with_name("probe.html")
+    probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    images = json.loads(dom.split("LOADED ")[-1].split("</body>")[0])
+    assert len(images) == len(FIGURES)
+    for natural_width, right, window in images:
+        assert natural_width > 200
+        assert right <= window
+
+
+def test_cells_of_the_heat_map_do_not_overlap(tmp_path):
+    from aesearch.report.figures import _cells
+
+    labels = list(_cells(analyse(make(tmp_path)), "beta").cat.categories)
+    ends = [tuple(map(float, label.split(" to "))) for label in labels]
+    assert len(ends) == 4
+    assert all(before[1] == after[0] for before, after in pairwise(ends))

@@ -1,0 +1,188 @@
+"""Against a real SQLite store; a server over PostgreSQL speaks the same client."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from aesearch.errors import UserError
+from aesearch.records import Record
+from aesearch.tracking import Tracker, create_store, read_study
+from aesearch.train import Epoch
+
+INFO = {
+    "name": "s",
+    "identity": "abc",
+    "question": "Why?",
+    "metrics": [["val/mse", "minimize"]],
+    "distributions": {},
+    "n_trials": 3,
+    "seed": 0,
+    "file": "s.py",
+    "file_sha256": "12",
+    "version": "0.1.0",
+}
+FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.1, "high": 10.0, "log": true}}'
+
+
+def write_trial(records: Path, key: int, state: str, epochs: int = 3, reason: str = "") -> None:
+    """The record of a trial as driver and worker leave it."""
+    record = Record(records / f"{key:05d}")
+    record.begin({"key": key, "params": {"beta": 0.5 + key}, "distributions": {"beta": FLOAT}, "config": "..."})
+    for number in range(1, epochs + 1):
+        metrics = {"train/loss": (3.0 / number, 2.0, 1.0), "val/mse": (0.3, 0.1 / number, 0.2)}
+        record.append(Epoch(number, metrics, 0.5, 0.25), elapsed=float(number))
+    if state == "COMPLETE":
+        (record.artifacts / "model.safetensors").write_bytes(b"weights")
+        final = {"val/mse": (0.3, 0.05, 0.2), "test/mse": (0.4, 0.06, 0.3)}
+        record.finish({"metrics": final, "selected_epochs": [3, 2, 3], "seconds": 3.5})
+    if state:
+        record.close(state, reason)
+
+
+@pytest.fixture
+def uri(in_tmp: Path) -> str:
+    return f"sqlite:///{in_tmp}/mlflow.db"
+
+
+def track(uri: str, records: Path, keys: list[int], status: str = "FINISHED", **info) -> Tracker:
+    tracker = Tracker(uri, INFO | info, records)
+    tracker.open()
+    for key in keys:
+        tracker.notify(key)
+    tracker.close(status)
+    assert tracker.problem == ""
+    return tracker
+
+
+def runs(uri: str) -> list:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("s")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+
+
+def test_a_study_is_a_parent_run_and_a_child_per_trial(uri, tmp_path):
+    records = tmp_path / "records"
+    write_trial(records, 0, "COMPLETE")
+    write_trial(records, 1, "PRUNED", epochs=1)
+    write_trial(records, 2, "FAIL", epochs=0, reason="it broke")
+    track(uri, records, [0, 1, 2])
+    parent, *children = runs(uri)
+    assert parent.info.status == "FINISHED"
+    assert [child.info.status for child in children] == ["FINISHED", "KILLED", "FAILED"]
+    assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children)
+    complete, pruned, failed = children
+    assert complete.data.params == {"beta": "0.5"}
+    assert complete.data.metrics["val/mse"] == 0.2
+    assert complete.data.metrics["test/mse"] == 0.3
+    assert complete.data.metrics["final/val/mse_min"] == 0.05
+    assert complete.data.tags["aesearch.state"] == "COMPLETE"
+    assert complete.data.tags["aesearch.file_sha256"] == "12"
+    assert pruned.data.tags["aesearch.state"] == "PRUNED"
+    assert failed.data.tags["aesearch.reason"] == "it broke"
+    client = MlflowClient(uri)
+    history = client.get_metric_history(complete.info.run_id, "val/mse_min")
+    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.05), (3, 0.1 / 3)]
+    names = {file.path for file in client.list_artifacts(complete.info.run_id)}
+    assert {"model", "trial.json", "history.jsonl", "result.json", "state.json"} <= names
+
+
+def test_sending_everything_again_changes_nothing(uri, tmp_path):
+    records = tmp_path / "records"
+    write_trial(records, 0, "", epochs=2)
+    track(uri, records, [0, 0], status="KILLED")
+    write_trial(records, 0, "COMPLETE")
+    for _ in range(3):
+        track(uri, records, [0, 0])
+    assert len(runs(uri)) == 2
+    child = runs(uri)[1]
+    history = MlflowClient(uri).get_metric_history(child.info.run_id, "train/loss")
+    # Two points of the interrupted attempt, three of the one that finished.
+    assert len(history) == 5
+    assert child.info.status == "FINISHED"
+
+
+def test_what_was_written_is_read_back(uri, tmp_path):
+    records = tmp_path / "records"
+    write_trial(records, 0, "COMPLETE")
+    write_trial(records, 1, "PRUNED", epochs=2)
+    write_trial(records, 2, "FAIL", epochs=0, reason="it broke")
+    write_trial(records, 3, "", epochs=1)
+    track(uri, records, [0, 1, 2, 3])
+    results = read_study(uri, "s")
+    trials = results.trials.set_index("trial")
+    assert trials["state"].to_dict() == {0: "COMPLETE", 1: "PRUNED", 2: "FAIL"}
+    assert trials["epochs"].tolist() == [3, 2, 0]
+    assert trials["seconds"].tolist() == [3.5, 2.0, 0.0]
+    assert trials["param:beta"].tolist() == [0.5, 1.5, 2.5]
+    assert trials.loc[0, ["val/mse", "val/mse_min", "val/mse_max", "test/mse"]].tolist() == [0.2, 0.05, 0.3, 0.3]
+    assert trials.loc[1, "val/mse"] == 0.2
+    assert trials.loc[2, "reason"] == "it broke"
+    replicas = results.replicas.set_index(["trial", "replica"])
+    assert replicas.loc[(0, 1), ["epoch", "val/mse", "test/mse"]].tolist() == [2, 0.05, 0.06]
+    assert len(results.history) == 3 * 3 + 2 * 3
+    assert results.info == INFO
+    assert results.distributions == {"beta": FLOAT}
+
+
+def test_a_study_begun_afresh_has_runs_of_its_own(uri, tmp_path):
+    write_trial(tmp_path / "old", 0, "FAIL", epochs=0, reason="old")
+    write_trial(tmp_path / "new", 0, "COMPLETE")
+    track(uri, tmp_path / "old", [0])
+    track(uri, tmp_path / "new", [0], identity="def")
+    assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
+    assert len(runs(uri)) == 4
+
+
+def test_four_processes_make_a_store_at_once(uri, in_tmp):
+    command = [sys.executable, "-c", f"from aesearch.tracking import create_store; create_store({uri!r})"]
+    started = [subprocess.Popen(command, cwd=in_tmp, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 4
+    MlflowClient(uri).create_experiment("it works")
+    assert not list(in_tmp.glob("*.tmp"))
+
+
+def test_a_store_that_is_there_is_left_alone(uri, in_tmp):
+    create_store(uri)
+    before = (in_tmp / "mlflow.db").read_bytes()
+    create_store(uri)
+    assert (in_tmp / "mlflow.db").read_bytes() == before
+
+
+def test_a_lost_store_never_stops_a_study_and_is_sent_later(uri, tmp_path, monkeypatch):
+    records = tmp_path / "records"
+    write_trial(records, 0, "COMPLETE")
+    tracker = Tracker(uri, INFO, records)
+    tracker.open()
+    with monkeypatch.context() as patch:
+
+        def lost(*_, **__):
+            raise OSError("the disk is gone")
+
+        patch.setattr(tracker._client, "log_batch", lost)
+        tracker.notify(0)
+        tracker.close("FINISHED")
+    assert tracker.problem == "the disk is gone"
+    track(uri, records, [0])
+    assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
+
+
+def test_unusable_stores_and_names_are_one_line(uri, in_tmp):
+    with pytest.raises(UserError, match=r"there is no MLflow store .*mlflow\.db"):
+        read_study(uri, "s")
+    track(uri, in_tmp, [])
+    with pytest.raises(UserError, match=r"there is no study 'z' in sqlite:.*mlflow\.db: known: s"):
+        read_study(uri, "z")
+    (in_tmp / "broken.db").write_bytes(b"no database")
+    with pytest.raises(UserError, match=r"MLflow's store must be reachable, but sqlite:.*broken\.db"):
+        Tracker(f"sqlite:///{in_tmp}/broken.db", INFO, in_tmp).open()
+
+
+def test_a_deleted_experiment_is_said_with_the_cure(uri, in_tmp):
+    track(uri, in_tmp, [])
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name("s").experiment_id)
+    with pytest.raises(UserError, match="mlflow experiments restore -x 1"):
+        Tracker(uri, INFO, in_tmp).open()

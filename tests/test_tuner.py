@@ -1,0 +1,175 @@
+"""The whole way of a study, with a real Ray, a real ledger and a real MLflow store."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import TINY
+from mlflow import MlflowClient
+
+from aesearch import ASHA, Maximize, Minimize, Study, TrainConfig
+from aesearch.errors import UserError
+from aesearch.ledger import Ledger
+from aesearch.model import load_model
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE, Reconstruction
+from aesearch.tracking import Tracker, read_study
+from aesearch.tuner import Where, run_study
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def space(trial: optuna.Trial) -> TrainConfig:
+    beta = trial.suggest_float("beta", 0.5, 8.0, log=True)
+    return TrainConfig(data=TINY, network=MLP((16,)), latent_dim=3, objective=BetaVAE(beta), replicas=2, epochs=2)
+
+
+def failing(trial: optuna.Trial) -> TrainConfig:
+    """Trial 0 diverges, trial 1 raises in the worker, the others are well."""
+    kind = trial.suggest_categorical("kind", ["diverge", "raise", "well"])
+    network = {"diverge": MLP((16,)), "raise": Exploding(), "well": MLP((16,))}[kind]
+    rate = 1e9 if kind == "diverge" else 1e-3
+    objective = Reconstruction("gaussian")
+    return TrainConfig(TINY, network, 3, objective, replicas=2, epochs=2, learning_rate=rate)
+
+
+class Exploding(MLP):
+    """A network that fails where it is built: only in the worker."""
+
+    def encoder(self, shape, outputs):
+        raise RuntimeError("no such layer")
+
+
+def search(study: Study, folder: Path, data_root: Path) -> tuple[Ledger, str]:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    ledger = Ledger.open(study, folder / "home")
+    tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
+    tracker.open()
+    run_study(ledger, Where(None, data_root), tracker.notify, lambda running, share: None)
+    tracker.close("FINISHED")
+    ledger.close()
+    assert tracker.problem == ""
+    return ledger, uri
+
+
+def test_a_study_is_searched_tracked_and_leaves_its_models(in_tmp, data_root):
+    study = Study("two", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=3)
+    ledger, uri = search(study, in_tmp, data_root)
+    assert ledger.counts() == {"COMPLETE": 3}
+    results = read_study(uri, "two")
+    for key, trial in ledger.trials().items():
+        row = results.trials.set_index("trial").loc[key]
+        assert trial.values == [row["val/mse"], row["val/mig"]]
+        assert row["param:beta"] == trial.params["beta"]
+        model, config = load_model(results.pictures[key], replica=1)
+        assert config.objective.beta == trial.params["beta"]
+        assert model.decoder[0].in_features == 3
+        assert (results.pictures[key] / "reconstructions.png").stat().st_size > 500
+        assert (results.pictures[key] / "traversals.png").stat().st_size > 500
+    assert len(results.history) == 3 * 2 * 2
+    # The same command again has nothing left to do; more trials extend it.
+    again, _ = search(study, in_tmp, data_root)
+    assert len(again.optuna_study.trials) == 3
+    more, _ = search(replace(study, n_trials=4), in_tmp, data_root)
+    assert more.counts() == {"COMPLETE": 4}
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("two")
+    assert len(client.search_runs([experiment.experiment_id])) == 5
+
+
+def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(in_tmp, data_root):
+    study = Study("failing", failing, Minimize("val/mse"), sampler="grid")
+    ledger, uri = search(study, in_tmp, data_root)
+    assert ledger.counts() == {"COMPLETE": 1, "FAIL": 2}
+    reasons = "; ".join(ledger.failures())
+    assert "NonFiniteLossError: the training loss of replica" in reasons
+    assert "RuntimeError: no such layer" in reasons
+    trials = read_study(uri, "failing").trials.set_index("param:kind")
+    assert trials["state"].to_dict() == {"diverge": "FAIL", "raise": "FAIL", "well": "COMPLETE"}
+    assert trials.loc["raise", "reason"] == "RuntimeError: no such layer"
+    states = {trial.params["kind"]: trial.state.name for trial in ledger.trials().values()}
+    assert states == trials["state"].to_dict()
+
+
+def test_an_early_stopped_trial_is_pruned_with_its_intermediate_values(in_tmp, data_root):
+    def rates(trial):
+        rate = trial.suggest_categorical("rate", [1e-2, 1e-3, 1e-4, 1e-5])
+        return TrainConfig(TINY, MLP((16,)), 3, Reconstruction(), replicas=1, epochs=6, learning_rate=rate)
+
+    study = Study("pruned", rates, Minimize("val/mse"), sampler="grid", early_stopping=ASHA(1, 2), max_concurrent=1)
+    ledger, uri = search(study, in_tmp, data_root)
+    trials = {trial.params["rate"]: trial for trial in ledger.trials().values()}
+    # The best rate comes first, so nothing that follows can pass its first rung.
+    assert trials[1e-2].state.name == "COMPLETE"
+    assert trials[1e-2].intermediate_values.keys() == {1, 2, 3, 4, 5}
+    for rate in (1e-3, 1e-4, 1e-5):
+        assert trials[rate].state.name == "PRUNED"
+        assert trials[rate].intermediate_values.keys() == {1}
+    rows = read_study(uri, "pruned").trials.set_index("param:rate")
+    assert rows.loc[1e-5, "state"] == "PRUNED"
+    assert rows.loc[1e-5, "epochs"] == 1
+    assert rows.loc[1e-5, "val/mse"] == trials[1e-5].intermediate_values[1]
+    assert rows.loc[1e-2, "epochs"] == 6
+
+
+def test_one_trial_at_a_time_repeats_exactly(in_tmp, data_root):
+    tables = []
+    for name in ("one", "other"):
+        study = Study("same", space, Minimize("val/mse"), n_trials=3, max_concurrent=1)
+        _, uri = search(study, in_tmp / name, data_root)
+        table = read_study(uri, "same").trials
+        tables.append(table.drop(columns=[c for c in table if "seconds" in c]))
+    assert tables[0].to_csv() == tables[1].to_csv()
+
+
+def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
+    from aesearch import load_study
+
+    (in_tmp / "mine.py").write_text(
+        '"""Mine?"""\n'
+        "from dataclasses import dataclass\n"
+        "from aesearch import Minimize, Sprites, Study, TrainConfig\n"
+        "from aesearch.networks import MLP\n"
+        "from aesearch.objectives import Objective, Reconstruction\n"
+        "@dataclass(frozen=True)\n"
+        "class Doubled(Objective):\n"
+        "    likelihood: str = 'bernoulli'\n"
+        "    variational = False\n"
+        "    def loss(self, output, target):\n"
+        "        return 2 * Reconstruction().loss(output, target)\n"
+        "def space(trial):\n"
+        "    data = Sprites(resolution=16, scales=2, orientations=2, positions=8)\n"
+        "    return TrainConfig(data, MLP((8,)), trial.suggest_int('n', 2, 3), Doubled(), replicas=1, epochs=1)\n"
+        "study = Study('mine', space, Minimize('val/mse'), n_trials=2)\n"
+    )
+    study = load_study(in_tmp / "mine.py")
+    ledger, _ = search(study, in_tmp, data_root)
+    assert ledger.counts() == {"COMPLETE": 2}
+    folder = ledger.record(0).artifacts
+    with pytest.raises(UserError, match="must be of aesearch's own types, but got type 'Doubled'"):
+        load_model(folder)
+    config = study.config(ledger.trials()[0])
+    assert load_model(folder, config=config)[0].decoder[0].in_features == config.latent_dim
+
+
+def test_the_reports_tables_have_the_columns_that_are_promised(in_tmp, data_root):
+    from aesearch.report import write_report
+
+    study = Study("tables", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=2)
+    _, uri = search(study, in_tmp, data_root)
+    page = write_report(read_study(uri, "tables"), in_tmp / "reports" / "tables")
+    with (page.parent / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    columns = list(rows[0])
+    assert columns[:5] == ["trial", "state", "epochs", "seconds", "beta"]
+    assert {"val/mse", "val/mse_min", "val/mse_max", "test/mig", "test/mig_max"} <= set(columns)
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 2
+    with (page.parent / "replicas.csv").open() as file:
+        assert [(row["trial"], row["replica"]) for row in csv.DictReader(file)] == [
+            ("0", "0"),
+            ("0", "1"),
+            ("1", "0"),
+            ("1", "1"),
+        ]
