@@ -19,9 +19,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line with the nearest valid names."""
 
     def error(self, message: str) -> NoReturn:
-        if match := re.search(r"unrecognized arguments: (\S+)", message):
-            message = f"unknown option or argument {match[1]!r}: {nearest(match[1], self._option_string_actions)}"
-        elif match := re.search(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
+        if match := re.search(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
             commands = re.findall(r"[\w-]+", match[2])
             message = f"unknown command {match[1]!r}: {nearest(match[1], commands)}"
         self.exit(2, f"aesearch: {message}\n")
@@ -56,22 +54,22 @@ def make_parser() -> Parser:
     )
     run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
     run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
-    run.set_defaults(function=run_command)
+    run.set_defaults(function=run_command, parser=run)
 
     show = commands.add_parser("show", help="show what a study would do", allow_abbrev=False)
     show.add_argument("study", type=Path, metavar="STUDY")
-    show.set_defaults(function=show_command)
+    show.set_defaults(function=show_command, parser=show)
 
     report = commands.add_parser("report", help="write a study's report again, from MLflow", allow_abbrev=False)
     report.add_argument("study", metavar="STUDY_OR_NAME", help="a study file or the name of a study")
     _add_store(report)
     report.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
-    report.set_defaults(function=report_command)
+    report.set_defaults(function=report_command, parser=report)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on 127.0.0.1", allow_abbrev=False)
     _add_store(ui)
     ui.add_argument("--port", type=count, default=5000, metavar="N", help="(5000)")
-    ui.set_defaults(function=ui_command)
+    ui.set_defaults(function=ui_command, parser=ui)
     return parser
 
 
@@ -83,7 +81,11 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. The exit status: 0 done, 1 no trial completed, 2 unusable input, 130 interrupted."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = options.parser._option_string_actions
+        parser.error(f"unknown option or argument {unknown[0]!r}: {nearest(unknown[0], known)}")
     try:
         status: int = options.function(options)
     except UserError as error:
@@ -161,9 +163,12 @@ def _store_option(uri: str) -> str:
 
 
 def _write_report(uri: str, name: str, out: Path) -> Path:
+    import optuna
+
     from aesearch.report import write_report
     from aesearch.tracking import read_study
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return write_report(read_study(uri, name), out / name)
 
 

@@ -22,16 +22,13 @@ Likelihood = Literal["bernoulli", "gaussian"]
 
 
 class _Softplus(torch.autograd.Function):
-    """log(1 + e^a). On a CPU, PyTorch's own spends most of its time in log1p and takes twice as long in all.
-
-    With e^-|a| at most 1, log in the place of log1p errs by at most 6e-8 nats per pixel.
-    """
+    """log(1 + e^a), by e^-|a|, for which log1p is fast: on a CPU half the time of PyTorch's own, gradient included."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(a: Tensor) -> Tensor:
-        return a.abs().neg().exp().add(1).log() + a.relu()
+        return a.abs().neg().exp().log1p() + a.relu()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004

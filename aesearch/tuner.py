@@ -62,7 +62,7 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
         return
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
-    with _ray(where), _signals() as interrupted:
+    with _ray(where), _sigterm_as_sigint():
         cpus, gpus, concurrent = _resources(study, remaining)
         searcher = LedgerSearcher(ledger, where.data, cpus, changed, watch)
         tuner = tune.Tuner(
@@ -82,7 +82,8 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
             ),
         )
         tuner.fit()
-    if interrupted.is_set():
+    # After SIGINT fit() returns normally, so only the ledger tells.
+    if len(ledger.finished()) < ledger.total:
         raise KeyboardInterrupt
 
 
@@ -132,31 +133,16 @@ def _ray(where: Where) -> Any:
 
 
 @contextmanager
-def _signals() -> Any:
-    """Let SIGTERM stop a study as SIGINT does, and tell whether one of them came: Tune returns normally after it."""
-    came = threading.Event()
+def _sigterm_as_sigint() -> Any:
+    """Let SIGTERM stop a study as cleanly as SIGINT, which Tune handles by returning from fit()."""
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_sigint(*_: Any) -> None:
-        came.set()
-        raise KeyboardInterrupt
-
-    def on_sigterm(*_: Any) -> None:
-        came.set()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    signal.signal(signal.SIGINT, on_sigint)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
-        yield came
-    except KeyboardInterrupt:
-        came.set()
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)
 
 
 class LedgerSearcher(Searcher):

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from aesearch.report.analysis import Analysis
@@ -60,6 +62,21 @@ def _colouring(analysis: Analysis) -> tuple[str, Normalize] | None:
     return None
 
 
+def _colour_bar(figure: Figure, axes: Any, colouring: tuple[str, Normalize] | None) -> None:
+    if colouring:
+        parameter, norm = colouring
+        bar = figure.colorbar(plt.cm.ScalarMappable(norm, COLOURS), ax=axes, label=parameter)
+        if isinstance(norm, LogNorm):
+            _label_log(bar.ax.yaxis)
+
+
+def _label_log(axis: Axis) -> None:
+    """Labels at 1, 2 and 5 of each decade, as plain numbers: a range is often less than a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def plane(analysis: Analysis) -> Figure | None:
     """Both searched metrics against each other, on val, where the front is found, and on test."""
     if len(analysis.metrics) != 2:
@@ -70,9 +87,7 @@ def plane(analysis: Analysis) -> Figure | None:
         _plane(analysis, axis, x, y)
         axis.set_title("test: measured once, at the end" if tested else "val: searched")
     axes[0].legend(loc="best")
-    if colouring := _colouring(analysis):
-        parameter, norm = colouring
-        figure.colorbar(plt.cm.ScalarMappable(norm, COLOURS), ax=axes, label=parameter)
+    _colour_bar(figure, axes, _colouring(analysis))
     return figure
 
 
@@ -127,6 +142,7 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
     if analysis.is_log(parameter):
         axis.set_xscale("log")
+        _label_log(axis.xaxis)
     if numeric:
         rho = analysis.rank_correlation(parameter, metric)
         if np.isfinite(rho):
@@ -147,6 +163,7 @@ def heat_map(analysis: Analysis) -> Figure | None:
         )
         sns.heatmap(table.iloc[::-1], ax=axis, cmap=COLOURS, annot=True, fmt=".3g", cbar_kws={"label": metric})
         axis.set(xlabel=first, ylabel=second, title=metric)
+        axis.grid(visible=False)
         axis.tick_params(axis="x", rotation=30)
         axis.tick_params(axis="y", rotation=0)
     return figure
@@ -194,9 +211,9 @@ def learning_curves(analysis: Analysis) -> Figure | None:
         values = history[metric].dropna()
         if values.min() > 0 and values.max() / values.min() > 5:
             axis.set_yscale("log")
+            _label_log(axis.yaxis)
     axes[0][0].legend(loc="best")
-    if colouring:
-        figure.colorbar(plt.cm.ScalarMappable(colouring[1], COLOURS), ax=axes, label=colouring[0])
+    _colour_bar(figure, axes, colouring)
     return figure
 
 

@@ -52,7 +52,8 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
         row = analysis.complete.loc[key]
         cells = {"trial": str(key), "": next((what for what, k in analysis.shown.items() if k == key), "")}
         cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.distributions}
-        for metric in analysis.tested:
+        searched = [analysis.test_name(metric) for metric in analysis.metrics]
+        for metric in dict.fromkeys([*searched, *analysis.tested]):
             low, high = row[f"{metric}_min"], row[f"{metric}_max"]
             cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]"
         rows.append(cells)

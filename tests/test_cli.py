@@ -1,0 +1,225 @@
+"""The command line as a user runs it: in processes of its own."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import pytest
+
+from aesearch.tracking import read_study
+
+STUDY = '''"""Small?"""
+from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+
+def space(trial):
+    return TrainConfig(
+        data=Sprites(resolution=16, scales=2, orientations=2, positions=8),
+        network=MLP((16,)),
+        latent_dim=trial.suggest_int("latent_dim", 2, 6),
+        objective=BetaVAE(trial.suggest_float("beta", 0.5, 8.0, log=True)),
+        replicas=2,
+        epochs=3,
+    )
+
+study = Study("small", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=4, max_concurrent=2)
+'''
+
+
+@pytest.fixture
+def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AESEARCH_DATA", str(data_root))
+    # The drivers of these tests start a Ray of their own, beside the one of the other tests.
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (in_tmp / "small.py").write_text(STUDY)
+    return in_tmp
+
+
+def aesearch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aesearch", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "aesearch", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def finished(folder: Path) -> set[str]:
+    return {path.parent.name for path in (folder / ".aesearch" / "small" / "trials").glob("*/state.json")}
+
+
+def test_run_then_report_then_run_again(folder):
+    run = aesearch("run", "small.py")
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    lines = run.stdout.splitlines()
+    assert "4/4 trials" in lines[-3]
+    assert lines[-2:] == ["report: reports/small/index.html", "MLflow: python -m aesearch ui"]
+    trials = (folder / "reports" / "small" / "trials.csv").read_bytes()
+
+    page = folder / "reports" / "small" / "index.html"
+    page.unlink()
+    report = aesearch("report", "small.py", "--out", "elsewhere")
+    assert (report.returncode, report.stderr) == (0, "")
+    assert (folder / "elsewhere" / "small" / "trials.csv").read_bytes() == trials
+
+    again = aesearch("run", "small.py")
+    assert again.returncode == 0
+    assert (folder / "reports" / "small" / "trials.csv").read_bytes() == trials
+    assert page.exists()
+
+    changed = aesearch("run", "small.py", "--epochs", "2")
+    assert changed.returncode == 2
+    assert "config.epochs was 3, is 2" in changed.stderr
+    fresh = aesearch("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert "the old state is in" in fresh.stdout
+    results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
+    assert len(results.trials) == len(results.replicas) == 1
+    assert len(list((folder / ".aesearch").iterdir())) == 2
+
+
+def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(folder):
+    command = ["run", "small.py", "--max-concurrent", "1", "--epochs", "40"]
+    trials = folder / ".aesearch" / "small" / "trials"
+    before: dict[str, str] = {}
+    for number, sent in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], start=1):
+        with start(*command) as driver:
+            wait_for(lambda number=number: len(finished(folder)) >= number)
+            driver.send_signal(sent)
+            output = driver.communicate(timeout=120)[0]
+        if sent == signal.SIGKILL:
+            assert driver.returncode == -signal.SIGKILL
+        else:
+            assert driver.returncode == 130
+            assert output.splitlines()[-1] == "small: interrupted; the same command goes on"
+        before |= {name: (trials / name / "result.json").read_text() for name in finished(folder)}
+    last = aesearch(*command)
+    assert last.returncode == 0, last.stderr
+    assert len(before) >= 3
+    for name, result in before.items():
+        assert (trials / name / "result.json").read_text() == result, "a finished trial ran again"
+    results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
+    assert results.trials["trial"].tolist() == [0, 1, 2, 3]
+    assert results.trials["state"].tolist() == ["COMPLETE"] * 4
+    ledger = optuna.load_study(study_name="small", storage=f"sqlite:///{folder}/.aesearch/small/ledger.db")
+    states = [trial.state.name for trial in ledger.trials]
+    assert states.count("COMPLETE") == 4
+    assert "RUNNING" not in states
+
+
+def in_terminal(*arguments: str) -> tuple[int, str]:
+    """The exit status of a command on a terminal of its own, and all that it wrote there."""
+    master, slave = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "aesearch", *arguments], stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        chunks = []
+        # Linux ends a terminal without writers with an error.
+        with suppress(OSError):
+            while chunk := os.read(master, 4096):
+                chunks.append(chunk)
+    os.close(master)
+    return process.returncode, b"".join(chunks).decode()
+
+
+def test_a_study_of_failures_says_why_and_its_progress_is_live_in_a_terminal(folder):
+    (folder / "small.py").write_text(STUDY.replace("epochs=3,", "epochs=3, learning_rate=1e18,"))
+    status, screen = in_terminal("run", "small.py", "--trials", "2")
+    assert status == 1
+    assert "\r\x1b[2Ksmall:  0/2 trials, 1 running" in screen
+    assert "\r\x1b[2Ksmall:  2/2 trials, 0 running, 2 failed" in screen
+    assert "failed: NonFiniteLossError: the training loss of replica" in screen
+    assert "No trial completed" in (folder / "reports" / "small" / "report.md").read_text()
+
+
+def test_show_needs_no_ray_and_tells_the_plan(folder):
+    show = aesearch("show", "small.py")
+    assert show.returncode == 0, show.stderr
+    assert show.stdout.startswith("Small?")
+    assert "minimize val/mse, maximize val/mig" in show.stdout
+    assert show.stdout.count("parameters per replica") == 3
+    # Encoder 256 -> 16 -> 2 L and decoder L -> 16 -> 256 of the first sampled configuration.
+    config = next(line for line in show.stdout.splitlines() if line.startswith("{'latent_dim'"))
+    latent = int(config.split(":")[1].split(",")[0])
+    expected = 256 * 16 + 16 + 16 * 2 * latent + 2 * latent + latent * 16 + 16 + 16 * 256 + 256
+    assert f"{expected:,} parameters per replica" in show.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "smal.py"], "there is no study file smal.py: did you mean small.py?"),
+        (["run", "small.py", "--trails", "3"], "unknown option or argument '--trails': did you mean --trials"),
+        (["rn", "small.py"], "unknown command 'rn': did you mean run?"),
+        (["run", "small.py", "--trials", "0"], "argument --trials: must be a whole number of at least 1, but got '0'"),
+        (["run", "wrong.py"], "BetaVAE has no field 'btea': did you mean beta?"),
+        (["report", "small"], "there is no MLflow store"),
+        (["ui"], "there is no MLflow store"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(folder, arguments, message):
+    (folder / "wrong.py").write_text(STUDY.replace("BetaVAE(trial", "BetaVAE(btea=trial"))
+    result = aesearch(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_data_is_said_before_any_trial(folder):
+    digits = STUDY.replace("Sprites(resolution=16, scales=2, orientations=2, positions=8)", "MNIST()")
+    digits = digits.replace("Sprites", "MNIST").replace(', Maximize("val/mig")', "")
+    (folder / "digits.py").write_text(digits)
+    result = aesearch("run", "digits.py", "--data", str(folder / "empty"))
+    assert result.returncode == 2
+    assert "MNIST must be readable under" in result.stderr
+    assert not (folder / ".aesearch").exists()
+
+
+def test_the_ui_serves_the_study_on_loopback(folder):
+    from mlflow import MlflowClient
+
+    from aesearch.tracking import create_store
+
+    uri = f"sqlite:///{folder}/mlflow.db"
+    create_store(uri)
+    MlflowClient(uri).create_experiment("small")
+    with start("ui", "--port", "5057") as server:
+        try:
+
+            def answers() -> bool:
+                try:
+                    return urllib.request.urlopen("http://127.0.0.1:5057/health", timeout=2).status == 200
+                except OSError:
+                    return False
+
+            wait_for(answers)
+            request = urllib.request.Request(
+                "http://127.0.0.1:5057/api/2.0/mlflow/experiments/search",
+                data=json.dumps({"max_results": 10}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                names = {experiment["name"] for experiment in json.load(answer)["experiments"]}
+            assert "small" in names
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=30)
