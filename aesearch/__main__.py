@@ -96,12 +96,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
+    study = _overridden(options)
+
+    # Only now: a wrong study file is to be told before the slow imports.
     from aesearch.ledger import Ledger, move_aside
     from aesearch.progress import Progress
     from aesearch.tracking import Tracker
     from aesearch.tuner import Where, run_study
 
-    study = _overridden(options)
     data = _data_folder(options.data)
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
         dataset.load(data)

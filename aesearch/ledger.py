@@ -103,15 +103,19 @@ class Ledger:
     def record(self, key: int) -> Record:
         return Record(self.folder / "trials" / f"{key:05d}")
 
-    def ask(self) -> tuple[int, TrainConfig]:
-        """The next trial: its key and configuration. Its record is begun."""
+    def ask(self) -> tuple[int, TrainConfig | Exception]:
+        """The next trial: its key, and its configuration or why the space could not make it. Its record is begun."""
         trial = self.optuna_study.ask()
         key = trial.user_attrs.get("key")
         if key is None:
             key = max(self.trials(), default=-1) + 1
             trial.set_user_attr("key", key)
-        config = self.study.config(trial)
         self.running[key] = trial
+        config: TrainConfig | Exception
+        try:
+            config = self.study.config(trial)
+        except Exception as error:
+            config = error
         distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
         self.record(key).begin(
             {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)}
@@ -137,8 +141,8 @@ class Ledger:
 
     @property
     def total(self) -> int:
-        """The number of trials that the study is to have."""
-        return self.study.n_trials or len(self.study.grid())
+        """The number of trials that the study is to have, never less than it has finished."""
+        return max(self.study.n_trials or len(self.study.grid()), len(self.finished()))
 
     def describe(self) -> dict[str, Any]:
         """What the parent run in MLflow says of the study; ``identity`` tells it from one begun afresh."""

@@ -80,8 +80,8 @@ class Study:
 
     space: a define-by-run function of an ``optuna.Trial``. metrics: one or two, named ``val/...``: a search never
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
-    ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None takes a whole GPU, or a
-    half where there are fewer than trials at once, if there is any. seed: of the sampler and of all replicas.
+    ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
+    there among the trials at once, a quarter of one each at the least. seed: of the sampler and of all replicas.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The search: a Ray Tune trainable around the training loop, fed from the ledger. The only file that imports Ray."""
 
+import gc
 import logging
 import os
 import signal
@@ -58,13 +59,14 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
     """
     study = ledger.study
     remaining = ledger.total - len(ledger.finished())
-    if remaining <= 0:
+    if not remaining:
         return
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
     with _ray(where), _sigterm_as_sigint():
         cpus, gpus, concurrent = _resources(study, remaining)
-        searcher = LedgerSearcher(ledger, where.data, cpus, changed, watch)
+        task = {"data": str(where.data), "threads": max(1, int(cpus)), "device": "cuda" if gpus else "cpu"}
+        searcher = LedgerSearcher(ledger, task, changed, watch)
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
             tune_config=tune.TuneConfig(
@@ -151,11 +153,10 @@ class LedgerSearcher(Searcher):
     Ray's own OptunaSearch tells an early-stopped trial as complete, and leaves one with a NaN running for ever.
     """
 
-    def __init__(self, ledger: Ledger, data: Path, cpus: float, changed: Callable[[int], None], watch: Watcher) -> None:
+    def __init__(self, ledger: Ledger, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher) -> None:
         super().__init__()
         self.ledger = ledger
-        self.data = data
-        self.cpus = cpus
+        self.task = task | {"searched": [metric.name for metric in ledger.study.searched]}
         self.changed = changed
         self.watch = watch
         self.keys: dict[str, int] = {}
@@ -167,13 +168,7 @@ class LedgerSearcher(Searcher):
         self.shares[key] = 0.0
         self._notify(key)
         # As bytes: a configuration may hold classes of the study file, which workers cannot import.
-        return {
-            "folder": str(self.ledger.record(key).folder),
-            "config": cloudpickle.dumps(config),
-            "data": str(self.data),
-            "searched": [metric.name for metric in self.ledger.study.searched],
-            "threads": max(1, int(self.cpus)),
-        }
+        return self.task | {"folder": str(self.ledger.record(key).folder), "config": cloudpickle.dumps(config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self.keys[trial_id]
@@ -227,6 +222,11 @@ def run_trial(task: dict[str, Any]) -> None:
     except Exception as error:
         record.fail(error)
         raise
+    finally:
+        # The next trial of this worker starts with the whole device.
+        if task["device"] == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _train_trial(record: Record, task: dict[str, Any]) -> None:
@@ -235,10 +235,10 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     # Denormals in the moments of dead codes' weights cost more than they are worth.
     torch.set_flush_denormal(True)
     config = cloudpickle.loads(task["config"])
-    searched = task["searched"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if isinstance(config, Exception):
+        raise config
     data = config.data.load(Path(task["data"]))
-    for epoch in train(config, data, device):
+    for epoch in train(config, data, task["device"]):
         metrics = epoch.metrics
         if epoch.result:
             metrics = epoch.result.metrics
@@ -256,7 +256,7 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
                     "seconds": time.perf_counter() - started,
                 }
             )
-        values = {f"value{i}": float(np.median(metrics[name])) for i, name in enumerate(searched)}
+        values = {f"value{i}": float(np.median(metrics[name])) for i, name in enumerate(task["searched"])}
         tune.report(
             {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
         )

@@ -27,9 +27,11 @@ def space(trial: optuna.Trial) -> TrainConfig:
 
 
 def failing(trial: optuna.Trial) -> TrainConfig:
-    """Trial 0 diverges, trial 1 raises in the worker, the others are well."""
-    kind = trial.suggest_categorical("kind", ["diverge", "raise", "well"])
-    network = {"diverge": MLP((16,)), "raise": Exploding(), "well": MLP((16,))}[kind]
+    """A trial diverges, one raises in the worker, one in the space of the real study, one is well."""
+    kind = trial.suggest_categorical("kind", ["diverge", "raise", "space", "well"])
+    if kind == "space" and trial.study.study_name == "failing":
+        raise ValueError("no such space")
+    network = Exploding() if kind == "raise" else MLP((16,))
     rate = 1e9 if kind == "diverge" else 1e-3
     objective = Reconstruction("gaussian")
     return TrainConfig(TINY, network, 3, objective, replicas=2, epochs=2, learning_rate=rate)
@@ -82,12 +84,13 @@ def test_a_study_is_searched_tracked_and_leaves_its_models(in_tmp, data_root):
 def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(in_tmp, data_root):
     study = Study("failing", failing, Minimize("val/mse"), sampler="grid")
     ledger, uri = search(study, in_tmp, data_root)
-    assert ledger.counts() == {"COMPLETE": 1, "FAIL": 2}
+    assert ledger.counts() == {"COMPLETE": 1, "FAIL": 3}
     reasons = "; ".join(ledger.failures())
     assert "NonFiniteLossError: the training loss of replica" in reasons
     assert "RuntimeError: no such layer" in reasons
+    assert "ValueError: no such space" in reasons
     trials = read_study(uri, "failing").trials.set_index("param:kind")
-    assert trials["state"].to_dict() == {"diverge": "FAIL", "raise": "FAIL", "well": "COMPLETE"}
+    assert trials["state"].to_dict() == {"diverge": "FAIL", "raise": "FAIL", "space": "FAIL", "well": "COMPLETE"}
     assert trials.loc["raise", "reason"] == "RuntimeError: no such layer"
     states = {trial.params["kind"]: trial.state.name for trial in ledger.trials().values()}
     assert states == trials["state"].to_dict()
