@@ -259,56 +259,66 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
     if not parents:
         raise UserError(f"the experiment {experiment.name} in {uri} must hold a study's run, but there is none")
     parent = max(parents, key=lambda run: run.info.start_time)
-    children = {int(run.data.tags[KEY_TAG]): run for run in runs if run.data.tags.get(PARENT) == parent.info.run_id}
     info = json.loads(Path(_download(uri, parent, "study.json")).read_text())
-    trials: list[dict[str, Any]] = []
-    replicas: list[dict[str, Any]] = []
-    history: list[dict[str, Any]] = []
+    ended = {
+        int(run.data.tags[KEY_TAG]): run
+        for run in runs
+        if run.data.tags.get(PARENT) == parent.info.run_id and run.data.tags["aesearch.state"] in STATUS
+    }
+    records = {key: Record(Path(_download(uri, ended[key], ""))) for key in sorted(ended)}
     distributions: dict[str, str] = dict(info["distributions"])
-    pictures: dict[int, Path] = {}
-    for key, run in sorted(children.items()):
-        if run.data.tags["aesearch.state"] not in STATUS:
-            continue
-        folder = Path(_download(uri, run, ""))
-        record = Record(folder)
-        trial, result, epochs = record.read("trial.json"), record.read("result.json"), record.history()
-        distributions |= trial["distributions"]
-        pictures[key] = folder / "model"
-        rows = [
-            {"trial": key, "epoch": epoch["epoch"], "replica": r}
-            | {m: values[r] for m, values in epoch["metrics"].items()}
-            for epoch in epochs
-            for r in range(len(epoch["metrics"]["train/loss"]))
-        ]
-        history += rows
-        last = result.get("metrics") or (epochs[-1]["metrics"] if epochs else {})
-        selected = result.get("selected_epochs")
-        count = len(next(iter(last.values()))) if last else 0
-        for r in range(count):
-            epoch = selected[r] if selected else epochs[-1]["epoch"]
-            replicas.append({"trial": key, "replica": r, "epoch": epoch} | {m: values[r] for m, values in last.items()})
-        summary = {name: value for metric, values in last.items() for name, value in _spread(metric, values).items()}
-        trials.append(
-            {
-                "trial": key,
-                "state": run.data.tags["aesearch.state"],
-                "epochs": epochs[-1]["epoch"] if epochs else 0,
-                "seconds": result.get("seconds", epochs[-1]["elapsed"] if epochs else 0.0),
-                "reason": run.data.tags.get("aesearch.reason", ""),
-                "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
-                "metric_seconds": sum(epoch["metric_seconds"] for epoch in epochs),
-            }
-            | {f"param:{name}": value for name, value in trial["params"].items()}
-            | summary
-        )
+    for record in records.values():
+        distributions |= record.read("trial.json")["distributions"]
     return Results(
         info=info,
-        trials=pd.DataFrame(trials),
-        replicas=pd.DataFrame(replicas),
-        history=pd.DataFrame(history),
+        trials=pd.DataFrame([_trial_row(key, record, ended[key].data.tags) for key, record in records.items()]),
+        replicas=pd.DataFrame([row for key, record in records.items() for row in _replica_rows(key, record)]),
+        history=pd.DataFrame([row for key, record in records.items() for row in _history_rows(key, record)]),
         distributions=distributions,
-        pictures=pictures,
+        pictures={key: record.folder / "model" for key, record in records.items()},
     )
+
+
+def _last(record: Record) -> tuple[dict[str, list[float]], list[int]]:
+    """The final metrics of a trial and the epoch of each replica that they are of; without an end, the last epoch's."""
+    result, epochs = record.read("result.json"), record.history()
+    if result:
+        return result["metrics"], result["selected_epochs"]
+    if epochs:
+        return epochs[-1]["metrics"], [epochs[-1]["epoch"]] * len(epochs[-1]["metrics"]["train/loss"])
+    return {}, []
+
+
+def _trial_row(key: int, record: Record, tags: dict[str, str]) -> dict[str, Any]:
+    epochs, metrics = record.history(), _last(record)[0]
+    elapsed = epochs[-1]["elapsed"] if epochs else 0.0
+    return {
+        "trial": key,
+        "state": tags["aesearch.state"],
+        "epochs": len(epochs),
+        "seconds": record.read("result.json").get("seconds", elapsed),
+        "reason": tags.get("aesearch.reason", ""),
+        "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
+        "metric_seconds": sum(epoch["metric_seconds"] for epoch in epochs),
+        **{f"param:{name}": value for name, value in record.read("trial.json")["params"].items()},
+        **{name: value for metric, values in metrics.items() for name, value in _spread(metric, values).items()},
+    }
+
+
+def _replica_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    metrics, selected = _last(record)
+    return [
+        {"trial": key, "replica": r, "epoch": epoch} | {metric: values[r] for metric, values in metrics.items()}
+        for r, epoch in enumerate(selected)
+    ]
+
+
+def _history_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    return [
+        {"trial": key, "epoch": epoch["epoch"], "replica": r} | {name: v[r] for name, v in epoch["metrics"].items()}
+        for epoch in record.history()
+        for r in range(len(epoch["metrics"]["train/loss"]))
+    ]
 
 
 def _download(uri: str, run: Run, path: str) -> str:

@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=60)
     count = parser.parse_args().trials
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(tempfile.mkdtemp())
     ledger = Ledger.open(Study("overhead", space, Minimize("val/mse"), n_trials=count), folder)
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", ledger.describe(), ledger.folder / "trials")

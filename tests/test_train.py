@@ -170,9 +170,19 @@ def test_a_diverged_loss_is_an_error_that_names_the_replica_and_epoch(tiny):
         run(replace(CONFIG, learning_rate=1e9, objective=Reconstruction("gaussian")), tiny)
 
 
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_bfloat16_trains_nearly_alike_and_is_measured_in_float32(tiny, vmapped):
+    exact = run(CONFIG, tiny, vmapped=vmapped)[-1]
+    low = run(replace(CONFIG, precision="bfloat16"), tiny, vmapped=vmapped)[-1]
+    assert low.metrics["val/loss"] == pytest.approx(exact.metrics["val/loss"], rel=0.02)
+    assert low.metrics["val/loss"] != exact.metrics["val/loss"]
+    assert all(tensor.dtype == torch.float32 for tensor in low.result.weights.values())
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"precision": "float16"}, "unknown precision 'float16': did you mean"),
         ({"latent_dim": 0}, "latent_dim must be a whole number of at least 1, but got latent_dim=0"),
         ({"epochs": 2.5}, "epochs must be a whole number"),
         ({"noise_factor": -0.1}, "noise_factor must be at least 0"),
