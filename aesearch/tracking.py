@@ -127,7 +127,9 @@ class Tracker:
         name = self.info["name"]
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            return str(self._client.create_experiment(name, tags={"mlflow.note.content": self.info["question"]}))
+            # The kind makes the UI open on the table of runs and their metrics, not on language model traces.
+            tags = {"mlflow.note.content": self.info["question"], "mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(name, tags=tags))
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"the MLflow experiment of a study must not be deleted, but {name} is; restore it "
