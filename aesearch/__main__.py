@@ -43,7 +43,7 @@ def make_parser() -> Parser:
     run.add_argument("--replicas", type=count, metavar="N", help="seeds of each trial")
     run.add_argument("--seed", type=int, metavar="N", help="seed of the sampler and of all replicas")
     run.add_argument("--max-concurrent", type=count, metavar="N", help="trials at once, at most")
-    run.add_argument("--address", metavar="ADDR", help="a Ray cluster's address, such as auto; default: a local Ray")
+    run.add_argument("--address", metavar="ADDR", help="of a Ray cluster, such as auto; else a Ray of its own")
     _add_store(run)
     run.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
     run.add_argument(

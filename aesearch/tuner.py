@@ -29,6 +29,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
 from aesearch.records import Record
@@ -41,7 +42,7 @@ OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through 
 
 @dataclass(frozen=True)
 class Where:
-    """Where a study runs: Ray's address (None starts a local one), the folder of the data sets, trials at once."""
+    """Where a study runs: Ray's address (None: $RAY_ADDRESS, else a local Ray), the folder of the data sets."""
 
     address: str | None
     data: Path
@@ -64,7 +65,7 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
     with _ray(where), _sigterm_as_sigint():
-        cpus, gpus, concurrent = _resources(study, remaining)
+        cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
         task = {"data": str(where.data), "threads": max(1, int(cpus)), "device": "cuda" if gpus else "cpu"}
         searcher = LedgerSearcher(ledger, task, changed, watch)
         tuner = tune.Tuner(
@@ -103,22 +104,34 @@ def _scheduler(study: Study) -> TrialScheduler:
     )
 
 
-def _resources(study: Study, remaining: int) -> tuple[float, float, int]:
-    """(CPUs, GPUs) of a trial, and the number of trials at once."""
+def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:
+    """(CPUs, GPUs) of a trial, and the number of trials at once.
+
+    A cluster ``grows`` with what waits for it, so nothing is said of what it has not yet. Raises UserError where a
+    trial would wait for ever.
+    """
     cluster = ray.cluster_resources()
-    concurrent = min(remaining, study.max_concurrent or remaining, int(cluster.get("CPU", 1) / study.cpus) or 1)
-    devices = cluster.get("GPU", 0)
+    cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
+    concurrent = min(remaining, study.max_concurrent or remaining)
+    if not grows:
+        if study.cpus > cpus or (study.gpus or 0) > devices:
+            raise UserError(
+                f"a trial must fit on the machine, but it needs cpus={study.cpus}, gpus={study.gpus or 0} of "
+                f"{cpus:g} CPUs and {devices:g} GPUs; lower them in the study"
+            )
+        concurrent = min(concurrent, int(cpus / study.cpus))
     # A quarter of a GPU at the least: memory is not divided by Ray, only shared.
     gpus = study.gpus if study.gpus is not None else max(0.25, min(1.0, devices / concurrent)) if devices else 0.0
-    if gpus:
-        concurrent = min(concurrent, int(devices / gpus)) or 1
+    if gpus and not grows:
+        concurrent = min(concurrent, int(devices / gpus))
     return study.cpus, gpus, concurrent
 
 
 @contextmanager
 def _ray(where: Where) -> Any:
-    options: dict[str, Any] = {"address": where.address}
-    if not where.address:
+    # Without an address Ray would join any cluster that was started on this machine.
+    options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
+    if options["address"] == "local":
         options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     if not where.verbose:
         options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}

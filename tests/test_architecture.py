@@ -23,7 +23,7 @@ ARROWS = {
     "records": {"train"},
     "ledger": {"errors", "records", "study", "train"},
     "results": set(),
-    "tuner": {"ledger", "model", "records", "study", "train"},
+    "tuner": {"errors", "ledger", "model", "records", "study", "train"},
     "tracking": {"errors", "records", "results"},
     "progress": set(),
     "report": {"results"},

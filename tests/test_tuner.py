@@ -117,6 +117,12 @@ def test_an_early_stopped_trial_is_pruned_with_its_intermediate_values(in_tmp, d
     assert rows.loc[1e-2, "epochs"] == 6
 
 
+@pytest.mark.parametrize("fields", [{"cpus": 64}, {"gpus": 1}])
+def test_a_trial_that_no_machine_could_hold_is_refused(in_tmp, data_root, fields):
+    with pytest.raises(UserError, match=r"must fit on the machine, but it needs .* of 2 CPUs and 0 GPUs"):
+        search(Study("large", space, Minimize("val/mse"), n_trials=1, **fields), in_tmp, data_root)
+
+
 def test_one_trial_at_a_time_repeats_exactly(in_tmp, data_root):
     tables = []
     for name in ("one", "other"):
