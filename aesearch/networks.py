@@ -116,7 +116,7 @@ class Conv(Network):
 def _initialise(module: nn.Module) -> None:
     """Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
 
-    With SiLU it brings a VAE on MNIST 2.4 nats below PyTorch's defaults with ReLU after 20 epochs.
+    With SiLU it brought a VAE on MNIST 2.2 nats (val, 20 epochs) below PyTorch's initialisation with ReLU.
     """
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
