@@ -91,6 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"aesearch: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("aesearch: interrupted", file=sys.stderr)
+        return 130
     return status
 
 
@@ -116,19 +119,20 @@ def run_command(options: argparse.Namespace) -> int:
         for key in ledger.finished():
             tracker.notify(key)
         progress = Progress(study.name, ledger.total, ledger.counts, ledger.best)
-        interrupted = False
+        status = "FAILED"
         try:
             run_study(ledger, Where(options.address, data, options.verbose), tracker.notify, progress.update)
+            status = "FINISHED"
         except KeyboardInterrupt:
-            interrupted = True
+            status = "KILLED"
         finally:
-            tracker.close("KILLED" if interrupted else "FINISHED")
+            tracker.close(status)
         progress.close()
         for reason, times in ledger.failures().items():
             print(f"{study.name}: {times} failed: {reason}")
         if tracker.problem:
             print(f"{study.name}: MLflow lacks some of it: {tracker.problem}; the same command sends it again")
-        if interrupted:
+        if status == "KILLED":
             print(f"{study.name}: interrupted; the same command goes on")
             return 130
         page = _write_report(options.tracking_uri, study.name, options.out)

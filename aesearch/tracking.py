@@ -34,7 +34,6 @@ from aesearch.errors import UserError, nearest
 from aesearch.records import Record
 from aesearch.results import Results
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 LOST = (MlflowException, SQLAlchemyError, OSError)  # what a store that cannot be reached or read raises
 PARENT, STUDY_TAG, KEY_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial"

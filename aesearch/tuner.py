@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -127,6 +128,13 @@ def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float,
     return study.cpus, gpus, concurrent
 
 
+def _probe(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
 @contextmanager
 def _ray(where: Where) -> Any:
     # Without an address Ray would join any cluster that was started on this machine.
@@ -139,7 +147,13 @@ def _ray(where: Where) -> Any:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     started = not ray.is_initialized()
     if started:
-        ray.init(**options)
+        try:
+            _probe(options["address"])
+            ray.init(**options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"Ray must be reachable, but {options['address']}: {' '.join(str(error).split())[:300]}"
+            ) from error
     try:
         yield
     finally:

@@ -184,6 +184,14 @@ def test_wrong_input_is_one_line_and_status_2(folder, arguments, message):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_ray_that_is_not_there_is_one_line_and_loses_nothing(folder):
+    result = aesearch("run", "small.py", "--address", "127.0.0.1:1")
+    assert result.returncode == 2
+    assert "aesearch: Ray must be reachable, but 127.0.0.1:1" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not finished(folder)
+
+
 def test_missing_data_is_said_before_any_trial(folder):
     digits = STUDY.replace("Sprites(resolution=16, scales=2, orientations=2, positions=8)", "MNIST()")
     digits = digits.replace("Sprites", "MNIST").replace(', Maximize("val/mig")', "")
