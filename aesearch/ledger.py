@@ -57,7 +57,7 @@ class Ledger:
             ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
             ledger._enqueue_grid()
-            ledger._requeue_interrupted()
+            ledger._settle_interrupted()
         except BaseException:
             lock.release()
             raise
@@ -84,12 +84,25 @@ class Ledger:
             for params in self.study.grid()[: self.study.n_trials]:
                 self.optuna_study.enqueue_trial(params, skip_if_exists=True)
 
-    def _requeue_interrupted(self) -> None:
-        for trial in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "key" in trial.user_attrs:
-                key = trial.user_attrs["key"]
-                self.optuna_study.enqueue_trial(trial.params, user_attrs={"key": key, "again_for": trial.number})
-            self.optuna_study.tell(trial.number, state=TrialState.FAIL)
+    def _settle_interrupted(self) -> None:
+        """Trials that a dead driver left running: tell what their records say of their end, or queue them again."""
+        for frozen in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            key = frozen.user_attrs.get("key")
+            ended = None if key is None else self._ended(key)
+            if key is not None and ended:
+                self.running[key] = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
+                self.tell(key, *ended)
+                continue
+            if key is not None:
+                self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
+            self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
+
+    def _ended(self, key: int) -> tuple[str, list[float] | None, str] | None:
+        """State, values and reason of a trial by its record alone; None if it was still running."""
+        closed, result = self.record(key).read("state.json"), self.record(key).read("result.json")
+        if result and closed.get("state", "COMPLETE") == "COMPLETE":
+            return "COMPLETE", [float(np.median(result["metrics"][m.name])) for m in self.study.searched], ""
+        return (closed["state"], None, closed["reason"]) if closed else None
 
     def trials(self) -> dict[int, FrozenTrial]:
         """The last attempt at each trial that has begun, by key."""

@@ -51,6 +51,26 @@ def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path
     again.close()
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_trial_that_ended_before_its_driver_died_is_not_run_again(tmp_path: Path, closed):
+    ledger = Ledger.open(make(), tmp_path)
+    ledger.ask()
+    ledger.ask()
+    # The worker is through with trial 0; the driver dies before, or just after, it closes the record.
+    ledger.record(0).finish({"metrics": {"val/mse": [0.3, 0.1, 0.2]}})
+    if closed:
+        ledger.record(0).close("COMPLETE", "")
+        ledger.record(1).close("FAIL", "it broke")
+    ledger.close()
+
+    again = Ledger.open(make(), tmp_path)
+    assert again.finished()[0].values == [0.2]
+    assert again.record(0).read("state.json")["state"] == "COMPLETE"
+    assert dict(again.failures()) == ({"it broke": 1} if closed else {})
+    assert again.ask()[0] == (2 if closed else 1)
+    again.close()
+
+
 def test_a_grid_goes_on_where_it_stopped(tmp_path: Path):
     study = make(sampler="grid", n_trials=None)
     seen = []
