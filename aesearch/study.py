@@ -81,8 +81,8 @@ class Study:
     space: a define-by-run function of an ``optuna.Trial``. metrics: one or two, named ``val/...``: a search never
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
-    there among the trials at once, a quarter of one each at the least (on a
-    cluster that has yet to grow, give gpus). seed: of the sampler and of all replicas.
+    there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
+    seed: of the sampler and of all replicas.
     """
 
     name: str
@@ -162,6 +162,10 @@ class Study:
 
         Raises UserError where a range is continuous or there are more than 10,000 combinations.
         """
+        return self._combinations
+
+    @cached_property
+    def _combinations(self) -> list[dict[str, Any]]:
         for name, distribution in self.distributions.items():
             if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is None:
                 raise UserError(
