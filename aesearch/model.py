@@ -17,12 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from aesearch.autoencoder import Autoencoder
 from aesearch.errors import UserError
-from aesearch.networks import Autoencoder
 from aesearch.objectives import pixels
 from aesearch.train import TrainConfig
 
-HOMES = ("aesearch.train", "aesearch.datasets", "aesearch.networks", "aesearch.objectives")
+HOMES = tuple(
+    f"aesearch.{room}"
+    for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "scores")
+)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SHOWN = 8
 STEPS = 9
@@ -33,13 +36,13 @@ def to_json(value: Any) -> Any:
     """A configuration value as plain JSON: a dataclass becomes its fields and its type's name."""
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-    return list(value) if isinstance(value, tuple) else value
+    return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_json(content: Any) -> Any:
     """The configuration value that ``to_json`` wrote. Only aesearch's own types are made. Raises UserError."""
     if isinstance(content, list):
-        return tuple(content)
+        return tuple(from_json(item) for item in content)
     if not isinstance(content, dict):
         return content
     arguments = {name: from_json(value) for name, value in content.items() if name != "type"}
@@ -92,13 +95,13 @@ def traversals(model: Autoencoder, config: TrainConfig, x: Tensor, rows: int = 1
     x: (B, C, H, W) images that say where codes lie. Rows are ordered by how much the code varies over them, the
     most varying first, ``rows`` at most.
     """
-    means, _ = model.encode(x)
+    means = model.encode(x)
     centre, spread = means.mean(0), means.std(0)
     chosen = spread.argsort(descending=True)[:rows]
     codes = means[0].repeat(len(chosen), STEPS, 1)
     for row, j in enumerate(chosen):
         codes[row, :, j] = centre[j] + spread[j] * torch.linspace(-REACH, REACH, STEPS)
-    logits = model.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+    logits = model.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
     return pixels(logits, config.objective.likelihood).clamp(0, 1).numpy()
 
 

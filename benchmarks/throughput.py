@@ -30,15 +30,22 @@ from torchvision import datasets, transforms
 from aesearch.datasets import MNIST, Data
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, bernoulli_nll, gaussian_kl
-from aesearch.train import Cohort, TrainConfig
+from aesearch.train import TrainConfig
+from aesearch.train.cohort import Cohort
+from aesearch.train.feed import Feed
 
 IMAGES = 12_800  # of one timed round
 BATCH = 128
 
 
 def ours(config: TrainConfig, data: Data) -> Callable[[], None]:
-    cohort = Cohort(config, torch.from_numpy(data.images), [1])
-    return lambda: cohort.train_epoch(data.train[:IMAGES])
+    few = replace(data, train=data.train[:IMAGES])
+    cohort = Cohort(config, few, Feed(few.images, torch.device("cpu")), [1], graphed=False)
+
+    def epoch() -> None:
+        cohort.train_epoch()
+
+    return epoch
 
 
 def textbook(config: TrainConfig, root: str) -> Callable[[], None]:
@@ -52,7 +59,7 @@ def textbook(config: TrainConfig, root: str) -> Callable[[], None]:
         model.train()
         for x, _ in loader:
             optimizer.zero_grad()
-            mean, log_var = model.encode(x)
+            mean, log_var = model.encoder(x).chunk(2, dim=1)
             code = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
             logits = model.decoder(code)
             rec = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
@@ -120,8 +127,9 @@ def check_same_loss(config: TrainConfig) -> None:
     model, x = config.build(), torch.rand(8, 1, 28, 28)
     output = model(x, torch.randn(1, 8, 20))
     rec = nn.functional.binary_cross_entropy_with_logits(output.logits[0], x, reduction="sum")
-    kl = -0.5 * torch.sum(1 + output.log_var - output.mean.pow(2) - output.log_var.exp())
-    same = bernoulli_nll(output.logits[0], x).sum() + gaussian_kl(output.mean, output.log_var).sum()
+    mean, log_var = output.code.mean, output.code.log_var
+    kl = -0.5 * torch.sum(1 + log_var - mean.pow(2) - log_var.exp())
+    same = bernoulli_nll(output.logits[0], x).sum() + gaussian_kl(mean, log_var).sum()
     torch.testing.assert_close(rec + kl, same)
 
 

@@ -1,17 +1,66 @@
+import itertools
+import math
+
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, Laplace, MultivariateNormal, Normal, kl_divergence
 from torch.nn import functional as F
 
+from aesearch.autoencoder import Output
+from aesearch.bottlenecks import Code
 from aesearch.errors import UserError
-from aesearch.networks import Output
-from aesearch.objectives import VAE, BetaVAE, Reconstruction, bernoulli_nll, gaussian_kl, gaussian_nll, pixels
+from aesearch.objectives import (
+    DIPVAE,
+    IWAE,
+    NLL,
+    VAE,
+    WAE,
+    AnnealedVAE,
+    BetaTCVAE,
+    BetaVAE,
+    Contractive,
+    Cyclical,
+    FactorVAE,
+    FreeBits,
+    InfoVAE,
+    KLSparse,
+    Linear,
+    Reconstruction,
+    Sparse,
+    Step,
+    bernoulli_nll,
+    covariance,
+    gaussian_kl,
+    gaussian_nll,
+    importance_weighted,
+    laplace_nll,
+    log_importance_weights,
+    log_marginals,
+    loss,
+    mmd,
+    permute_codes,
+    pixels,
+    reconstruction,
+)
+
+
+def make(samples: int = 1, batch: int = 6, codes: int = 4) -> Output:
+    torch.manual_seed(0)
+    mean, log_var = torch.randn(batch, codes), torch.randn(batch, codes)
+    z = mean + (log_var / 2).exp() * torch.randn(samples, batch, codes)
+    return Output(Code(mean, log_var, z), 3 * torch.randn(samples, batch, 1, 5, 5))
+
+
+def moment(output: Output, progress: float = 1.0, discriminator=None, encode=lambda x: x.flatten(1)) -> Step:
+    torch.manual_seed(2)
+    batch, codes = output.code.mean.shape
+    images = torch.rand(batch, 1, 5, 5)
+    return Step(torch.tensor(progress), 1000, torch.randn(batch, codes), encode, images, discriminator)
 
 
 @pytest.fixture
 def output() -> Output:
-    torch.manual_seed(0)
-    return Output(torch.randn(6, 4), torch.randn(6, 4), 3 * torch.randn(1, 6, 1, 5, 5))
+    return make()
 
 
 @pytest.fixture
@@ -20,9 +69,15 @@ def target() -> torch.Tensor:
     return torch.rand(6, 1, 5, 5)
 
 
+def added(objective, output, target, **options) -> torch.Tensor:
+    """What the objective adds to the reconstruction."""
+    return loss(objective, output, target, moment(output, **options)) - reconstruction(objective, output, target)
+
+
 def test_kl_is_that_of_torch_distributions(output):
-    exact = kl_divergence(Normal(output.mean, (output.log_var / 2).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(gaussian_kl(output.mean, output.log_var), exact)
+    mean, log_var = output.code.mean, output.code.log_var
+    exact = kl_divergence(Normal(mean, (log_var / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(gaussian_kl(mean, log_var), exact)
 
 
 def test_kl_of_the_prior_is_zero():
@@ -42,9 +97,9 @@ def test_bernoulli_nll_is_torchs_cross_entropy_on_grey_targets(output, target):
 
 def test_bernoulli_nll_and_its_gradient_hold_at_extreme_logits():
     logits = torch.tensor([[-200.0, -20.0, 0.0, 20.0, 200.0]], requires_grad=True)
-    loss = bernoulli_nll(logits, torch.ones(1, 5))
-    torch.testing.assert_close(loss, -F.logsigmoid(logits).sum(1))
-    loss.sum().backward()
+    total = bernoulli_nll(logits, torch.ones(1, 5))
+    torch.testing.assert_close(total, -F.logsigmoid(logits).sum(1))
+    total.sum().backward()
     torch.testing.assert_close(logits.grad, torch.sigmoid(logits.detach()) - 1)
 
 
@@ -53,18 +108,31 @@ def test_bernoulli_nll_passes_gradcheck():
     assert torch.autograd.gradcheck(lambda a: bernoulli_nll(a, torch.full((2, 3), 0.3, dtype=torch.float64)), logits)
 
 
-def test_gaussian_nll_is_that_of_torch_distributions(output, target):
-    exact = -Normal(output.logits[0], 1.0).log_prob(target).sum((1, 2, 3))
-    torch.testing.assert_close(gaussian_nll(output.logits[0], target), exact)
+@pytest.mark.parametrize(("nll", "exact"), [(gaussian_nll, Normal), (laplace_nll, Laplace)])
+def test_the_other_likelihoods_are_those_of_torch_distributions(output, target, nll, exact):
+    expected = -exact(output.logits[0], 1.0).log_prob(target).sum((1, 2, 3))
+    torch.testing.assert_close(nll(output.logits[0], target), expected)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", NLL)
 def test_each_loss_is_its_line_of_the_table(output, target, likelihood):
-    rec = Reconstruction(likelihood).loss(output, target)
-    kl = gaussian_kl(output.mean, output.log_var).sum(1)
-    torch.testing.assert_close(VAE(likelihood).loss(output, target), rec + kl)
-    torch.testing.assert_close(BetaVAE(4.0, likelihood).loss(output, target), rec + 4 * kl)
-    torch.testing.assert_close(BetaVAE(0.0, likelihood).loss(output, target), rec)
+    step = moment(output)
+    rec = loss(Reconstruction(likelihood), output, target, step)
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    torch.testing.assert_close(rec, NLL[likelihood](output.logits[0], target))
+    torch.testing.assert_close(loss(VAE(likelihood), output, target, step), rec + kl)
+    torch.testing.assert_close(loss(BetaVAE(4.0, likelihood), output, target, step), rec + 4 * kl)
+    torch.testing.assert_close(loss(BetaVAE(0.0, likelihood), output, target, step), rec)
+    l1 = output.code.mean.abs().sum(1)
+    torch.testing.assert_close(loss(Sparse(0.5, likelihood), output, target, step), rec + 0.5 * l1)
+
+
+def test_a_weight_is_of_the_regulariser_and_a_penalty_is_added_whole(output, target):
+    step, rec = moment(output), reconstruction(VAE(), output, target)
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    torch.testing.assert_close(loss(VAE(), output, target, step, 0.25), rec + 0.25 * kl)
+    penalised = output._replace(code=output.code._replace(penalty=torch.arange(6.0)))
+    torch.testing.assert_close(loss(VAE(), penalised, target, step, 0.0), rec + torch.arange(6.0))
 
 
 def test_pixels_are_means_of_the_likelihood(output):
@@ -72,10 +140,257 @@ def test_pixels_are_means_of_the_likelihood(output):
     assert pixels(output.logits, "gaussian") is output.logits
 
 
-def test_unknown_likelihoods_and_negative_betas_are_refused():
+def test_kl_sparsity_is_zero_at_its_target_and_the_bernoulli_kl_elsewhere(target):
+    def of(activation: float) -> float:
+        code = torch.full((6, 3), math.log(activation / (1 - activation)))
+        output = Output(Code(code, None, code[None]), torch.zeros(1, 6, 1, 5, 5))
+        return added(KLSparse(target=0.1, weight=2.0), output, target)[0].item()
+
+    assert of(0.1) == pytest.approx(0, abs=1e-4)
+    exact = kl_divergence(Bernoulli(0.1), Bernoulli(0.3)).item()
+    assert of(0.3) == pytest.approx(2 * 3 * exact, rel=1e-4)
+
+
+def test_the_contractive_penalty_is_the_jacobian_of_a_known_encoder(target):
+    weight = torch.randn(4, 25)
+
+    def encode(x):
+        return torch.tanh(x.flatten(1) @ weight.T)
+
+    output = make()
+    step = moment(output, encode=encode)
+    slope = 1 - encode(step.images) ** 2
+    exact = ((slope[:, :, None] * weight) ** 2).sum((1, 2))
+    torch.testing.assert_close(Contractive(0.5).regulariser(output, target, step), 0.5 * exact)
+
+
+def test_free_bits_cost_at_least_their_nats_and_no_less_than_the_kl(target):
+    output = make()
+    per_code = gaussian_kl(output.code.mean, output.code.log_var).mean(0)
+    torch.testing.assert_close(added(FreeBits(0.0), output, target)[0], per_code.sum())
+    torch.testing.assert_close(added(FreeBits(1e3), output, target)[0], torch.tensor(4e3))
+    between = per_code.median().item()
+    assert added(FreeBits(between), output, target)[0].item() == pytest.approx(
+        sum(max(between, one) for one in per_code.tolist()), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize(("progress", "capacity"), [(0.0, 0.0), (0.2, 10.0), (0.5, 25.0), (1.0, 25.0)])
+def test_capacity_rises_and_then_stays(output, target, progress, capacity):
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1).mean()
+    extra = added(AnnealedVAE(25.0, gamma=10.0, over=0.5), output, target, progress=progress)
+    torch.testing.assert_close(extra, (10 * (kl - capacity).abs()).expand(6), rtol=1e-4, atol=1e-3)
+
+
+def test_warmups_are_their_curves():
+    progress = torch.tensor([0.0, 0.1, 0.25, 0.6, 1.0])
+    torch.testing.assert_close(Linear(0.5).weight(progress), torch.tensor([0.0, 0.2, 0.5, 1.0, 1.0]))
+    cycle = Cyclical(cycles=2, rise=0.5).weight(torch.tensor([0.0, 0.125, 0.25, 0.49, 0.5, 0.625, 0.99]))
+    torch.testing.assert_close(cycle, torch.tensor([0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]))
+
+
+def test_iwae_with_one_sample_is_the_sampled_elbo_and_more_samples_tighten_it(target):
+    one = make(samples=1)
+    z, mean, std = one.code.samples[0], one.code.mean, (one.code.log_var / 2).exp()
+    ratio = (Normal(mean, std).log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(1)
+    torch.testing.assert_close(
+        loss(IWAE(1), one, target, moment(one)), bernoulli_nll(one.logits[0], target) + ratio, rtol=1e-4, atol=1e-4
+    )
+    many = make(samples=50)
+    bound = -loss(IWAE(50), many, target, moment(many))
+    torch.testing.assert_close(bound, importance_weighted(IWAE(50), many, target), rtol=1e-4, atol=1e-3)
+    single = [
+        importance_weighted(IWAE(1), Output(many.code._replace(samples=z[None]), logits[None]), target)
+        for z, logits in zip(many.code.samples, many.logits, strict=True)
+    ]
+    assert (bound >= torch.stack(single).mean(0)).all(), "Jensen"
+
+
+def linear_gaussian(codes: int, samples: int, batch: int = 64) -> tuple[Output, torch.Tensor, torch.Tensor]:
+    """Codes z ~ N(0, I), x = W z + N(0, I): an encoder near the exact posterior, and the exact log p(x)."""
+    torch.manual_seed(3)
+    weight = 0.5 * torch.randn(9, codes, dtype=torch.float64)
+    x = torch.randn(batch, codes, dtype=torch.float64) @ weight.T + torch.randn(batch, 9, dtype=torch.float64)
+    marginal = MultivariateNormal(torch.zeros(9, dtype=torch.float64), weight @ weight.T + torch.eye(9))
+    posterior = torch.linalg.inv(torch.eye(codes, dtype=torch.float64) + weight.T @ weight)
+    mean = x @ weight @ posterior
+    log_var = torch.diagonal(posterior).log().expand(batch, codes)
+    z = mean + (log_var / 2).exp() * torch.randn(samples, batch, codes, dtype=torch.float64)
+    logits = (z @ weight.T).view(samples, batch, 1, 3, 3)
+    return Output(Code(mean, log_var, z), logits), x.view(batch, 1, 3, 3), marginal.log_prob(x)
+
+
+def test_the_importance_weighted_bound_rises_to_the_exact_likelihood():
+    gaps = []
+    for samples in (1, 10, 1000):
+        output, x, exact = linear_gaussian(3, samples)
+        gaps.append((exact - importance_weighted(VAE("gaussian"), output, x)).mean().item())
+    assert gaps[0] > gaps[1] > gaps[2] - 0.01
+    assert gaps[0] > 0.1
+    assert abs(gaps[2]) < 0.02
+
+
+def test_importance_weights_of_a_stratified_minibatch_sum_to_one_and_are_the_papers():
+    weights = log_importance_weights(5, 100, "stratified", torch.zeros(1)).exp()
+    torch.testing.assert_close(weights.sum(1), torch.ones(5))
+    torch.testing.assert_close(torch.diagonal(weights), torch.full((5,), 1 / 100))
+    for row in weights:
+        assert sorted(row.tolist()) == pytest.approx(sorted([1 / 100, 96 / 400, 1 / 4, 1 / 4, 1 / 4]))
+    weighted = log_importance_weights(5, 100, "weighted", torch.zeros(1)).exp()
+    torch.testing.assert_close(weighted, torch.full((5, 5), 1 / 500))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
+def test_the_stratified_estimate_is_the_total_correlation_of_a_gaussian(correlation):
+    """Codes whose means have a known covariance C and whose posterior variance is v: TC is that of N(0, C + v I)."""
+    torch.manual_seed(0)
+    variance, n, batch = 0.3, 4096, 2048
+    covariances = torch.tensor([[1.0, correlation], [correlation, 1.0]])
+    mean = MultivariateNormal(torch.zeros(2), covariances).sample((n,))
+    total = covariances + variance * torch.eye(2)
+    exact = 0.5 * (torch.diagonal(total).log().sum() - torch.logdet(total))
+    estimates = []
+    for part in mean.split(batch):
+        log_var = torch.full_like(part, math.log(variance))
+        z = part + variance**0.5 * torch.randn_like(part)
+        weights = log_importance_weights(len(part), n, "stratified", z)
+        joint, product, _ = log_marginals(z, part, log_var, weights)
+        estimates.append((joint - product).mean())
+    assert torch.stack(estimates).mean().item() == pytest.approx(exact.item(), abs=0.03)
+
+
+def test_weighted_sampling_is_the_stratified_estimate_less_a_known_constant_of_each_marginal():
+    """With 1 / (B N) each, every log q is too low by log N, so TC is too high by (L - 1) log N, up to own images."""
+    torch.manual_seed(0)
+    mean = torch.randn(1024, 3)
+    log_var = torch.full_like(mean, -1.0)
+    z = mean + (log_var / 2).exp() * torch.randn_like(mean)
+    tc = {}
+    for estimator in ("weighted", "stratified"):
+        weights = log_importance_weights(1024, 1024, estimator, z)
+        joint, product, _ = log_marginals(z, mean, log_var, weights)
+        tc[estimator] = (joint - product).mean().item()
+    assert tc["weighted"] - tc["stratified"] == pytest.approx(2 * math.log(1024), rel=0.01)
+
+
+def test_beta_tcvae_at_one_is_the_vae_and_its_slope_is_the_tc(output, target):
+    step = moment(output)
+    vae = loss(VAE(), output, target, step)
+    torch.testing.assert_close(loss(BetaTCVAE(1.0), output, target, step), vae)
+    slope = loss(BetaTCVAE(3.0), output, target, step) - loss(BetaTCVAE(2.0), output, target, step)
+    weights = log_importance_weights(6, 1000, "weighted", target)
+    joint, product, own = log_marginals(output.code.samples[0], output.code.mean, output.code.log_var, weights)
+    torch.testing.assert_close(slope, joint - product, rtol=1e-4, atol=1e-4)
+    exact = Normal(output.code.mean, (output.code.log_var / 2).exp()).log_prob(output.code.samples[0]).sum(1)
+    torch.testing.assert_close(own, exact)
+
+
+def test_permuted_codes_keep_their_marginals_and_lose_their_dependence():
+    torch.manual_seed(0)
+    codes = torch.randn(2000, 1) + 0.1 * torch.randn(2000, 3)
+    permuted = permute_codes(codes, torch.randn(2000, 3))
+    torch.testing.assert_close(permuted.sort(0).values, codes.sort(0).values)
+    assert torch.corrcoef(codes.T)[0, 1] > 0.9
+    assert (torch.corrcoef(permuted.T) - torch.eye(3)).abs().max() < 0.1
+
+
+def test_factor_vae_adds_the_density_ratio_and_its_discriminator_learns_to_tell():
+    torch.manual_seed(0)
+    objective = FactorVAE(gamma=5.0, hidden=(64, 64), discriminator_rate=1e-2)
+    discriminator = objective.discriminator(2)
+    optimizer = objective.optimizer(list(discriminator.parameters()))
+    covariances = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
+    source = MultivariateNormal(torch.zeros(2), covariances)
+    for _ in range(400):
+        total = objective.discriminator_loss(discriminator, source.sample((512,)), torch.randn(512, 2))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    codes = source.sample((20_000,))
+    ratio = discriminator(codes)
+    exact = -0.5 * torch.logdet(covariances).item()
+    assert (ratio[:, 0] - ratio[:, 1]).mean().item() == pytest.approx(exact, abs=0.08), "the TC of a Gaussian"
+    output = make(codes=2)
+    target = torch.rand(6, 1, 5, 5)
+    extra = added(objective, output, target, discriminator=discriminator)
+    logits = discriminator(output.code.samples[0])
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    torch.testing.assert_close(extra, kl + 5 * (logits[:, 0] - logits[:, 1]), rtol=1e-4, atol=1e-4)
+
+
+def test_dip_covariance_is_numpys_and_kind_two_is_that_of_the_samples(target):
+    output = make(batch=6)
+    matrix = covariance(output.code.mean)
+    torch.testing.assert_close(matrix, torch.cov(output.code.mean.T, correction=0))
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    for kind in (1, 2):
+        full = matrix + (kind == 2) * torch.diag(output.code.log_var.exp().mean(0))
+        diagonal = torch.diagonal(full)
+        off = (full**2).sum() - (diagonal**2).sum()
+        expected = kl + 3 * off + 7 * ((diagonal - 1) ** 2).sum()
+        torch.testing.assert_close(added(DIPVAE(3.0, 7.0, kind), output, target), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_mmd_is_unbiased_for_equal_distributions_and_grows_with_the_distance():
+    torch.manual_seed(0)
+    same = [mmd(torch.randn(200, 3), torch.randn(200, 3)).item() for _ in range(50)]
+    spread = torch.tensor(same).std().item() / 50**0.5
+    assert abs(sum(same) / 50) < 4 * spread
+    shifted = [mmd(torch.randn(500, 3), torch.randn(500, 3) + shift).item() for shift in (0.0, 0.5, 1.0, 2.0)]
+    assert all(a < b for a, b in itertools.pairwise(shifted))
+
+
+def test_mmd_is_the_double_sum_over_pairs():
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 2), torch.randn(4, 2)
+
+    def k(x, y):
+        squared = ((x - y) ** 2).sum().item()
+        return sum(4 * s / (4 * s + squared) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))
+
+    within = sum(k(p, q) for s in (a, b) for i, p in enumerate(s) for j, q in enumerate(s) if i != j) / 12
+    across = sum(k(p, q) for p in a for q in b) / 16
+    assert mmd(a, b).item() == pytest.approx(within - 2 * across, rel=1e-4)
+
+
+def test_info_vae_ends_are_the_vae_and_mmd_vae(output, target):
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    torch.testing.assert_close(added(InfoVAE(alpha=0.0, scale=1.0), output, target), kl, rtol=1e-4, atol=1e-4)
+    reference = moment(output).reference
+    discrepancy = mmd(output.code.samples[0], reference)
+    whole = added(InfoVAE(alpha=1.0, scale=20.0), output, target)
+    torch.testing.assert_close(whole, (20 * discrepancy).expand(6), rtol=1e-3, atol=1e-3)
+    at_codes = added(WAE(7.0), output, target)
+    torch.testing.assert_close(at_codes, (7 * mmd(output.code.mean, reference)).expand(6), rtol=1e-3, atol=1e-3)
+
+
+def test_unknown_likelihoods_and_impossible_strengths_are_refused():
     with pytest.raises(UserError, match="did you mean bernoulli"):
         VAE(likelihood="bernouli")
-    with pytest.raises(UserError, match="beta must be at least 0, but got beta=-1"):
+    with pytest.raises(UserError, match="beta >= 0 must hold, but got beta=-1"):
         BetaVAE(beta=-1)
     with pytest.raises(UserError, match="beta=nan"):
         BetaVAE(beta=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("make_one", "message"),
+    [
+        (lambda: Sparse(-1.0), "weight >= 0"),
+        (lambda: KLSparse(target=1.0), "0 < target < 1"),
+        (lambda: Contractive(float("nan")), "weight >= 0"),
+        (lambda: FreeBits(-0.1), "nats >= 0"),
+        (lambda: AnnealedVAE(over=0.0), "0 < over <= 1"),
+        (lambda: IWAE(samples=0), "samples >= 1"),
+        (lambda: BetaTCVAE(estimator="stratifed"), "did you mean stratified"),
+        (lambda: FactorVAE(hidden=()), "hidden widths > 0"),
+        (lambda: DIPVAE(kind=3), "kind of 1 or 2"),
+        (lambda: InfoVAE(alpha=2.0), "alpha <= 1"),
+        (lambda: WAE(-1.0), "weight >= 0"),
+        (lambda: Linear(0.0), "0 < over <= 1"),
+        (lambda: Cyclical(0), "cycles >= 1"),
+    ],
+)
+def test_every_objective_checks_its_fields(make_one, message):
+    with pytest.raises(UserError, match=message):
+        make_one()

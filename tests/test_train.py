@@ -11,7 +11,8 @@ from aesearch.errors import UserError
 from aesearch.metrics import active_units, mig, sap
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, BetaVAE, Reconstruction, bernoulli_nll
-from aesearch.train import Epoch, NonFiniteLossError, Replicas, TrainConfig, train
+from aesearch.train import Epoch, NonFiniteLossError, TrainConfig, train
+from aesearch.train.replicas import Replicas
 
 CONFIG = TrainConfig(
     data=TINY, network=MLP((32,)), latent_dim=4, objective=BetaVAE(2.0), replicas=2, epochs=3, batch_size=100
@@ -86,13 +87,13 @@ def test_batch_norm_trains_under_vmap_with_buffers_of_its_own():
     models = [model(0), model(1)]
     x = torch.randn(2, 50, 3)
     alone = [copy.deepcopy(one) for one in models]
-    outputs = Replicas(models)(lambda one, batch: one(batch), x)
+    outputs = Replicas({"model": models})(lambda bound, batch: bound["model"](batch), x)
     for r in range(2):
         torch.testing.assert_close(outputs[r], alone[r](x[r]))
-    means = Replicas(models)
-    means(lambda one, batch: one(batch), x)
+    means = Replicas({"model": models})
+    means(lambda bound, batch: bound["model"](batch), x)
     for r in range(2):
-        torch.testing.assert_close(means.state()["1.running_mean"][r], alone[r][1].running_mean)
+        torch.testing.assert_close(means.state("model")["1.running_mean"][r], alone[r][1].running_mean)
 
 
 def test_metrics_are_those_of_the_final_weights_by_hand(tiny):
@@ -103,9 +104,10 @@ def test_metrics_are_those_of_the_final_weights_by_hand(tiny):
     x = torch.from_numpy(np.array(tiny.images[tiny.test])).float() / 255
     model.requires_grad_(False)
     output = model(x, torch.zeros(1, len(x), 4))
-    codes, factors = output.mean.double().numpy(), tiny.factors[tiny.test]
+    codes, factors = output.code.mean.double().numpy(), tiny.factors[tiny.test]
     reconstructed = torch.sigmoid(output.logits[0])
-    kl = 0.5 * (output.mean**2 + output.log_var.exp() - 1 - output.log_var).sum(1).mean()
+    mean, log_var = output.code.mean, output.code.log_var
+    kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1).mean()
     bce = -(x * reconstructed.log() + (1 - x) * (1 - reconstructed).log()).sum((1, 2, 3)).mean()
     expected = {
         "test/mse": float(((reconstructed - x) ** 2).mean()),
@@ -147,7 +149,7 @@ def test_test_is_measured_only_at_the_end(tiny):
     [
         ({"objective": Reconstruction()}, {"elbo", "kl"}, set()),
         ({"objective": VAE("gaussian")}, {"bce"}, set()),
-        ({"noise_factor": 0.3}, set(), {"denoising_mse"}),
+        ({"noise_factor": 0.3}, set(), {"denoising_mse", "psnr_gain"}),
     ],
 )
 def test_metric_names_are_the_metrics_that_come(tiny, change, missing, extra):

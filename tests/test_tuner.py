@@ -141,23 +141,25 @@ def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
         "from dataclasses import dataclass\n"
         "from aesearch import Minimize, Sprites, Study, TrainConfig\n"
         "from aesearch.networks import MLP\n"
-        "from aesearch.objectives import Objective, Reconstruction\n"
+        "from aesearch.objectives import Objective\n"
         "@dataclass(frozen=True)\n"
-        "class Doubled(Objective):\n"
+        "class Shrunk(Objective):\n"
         "    likelihood: str = 'bernoulli'\n"
         "    variational = False\n"
-        "    def loss(self, output, target):\n"
-        "        return 2 * Reconstruction().loss(output, target)\n"
+        "    def check(self):\n"
+        "        pass\n"
+        "    def regulariser(self, output, target, step):\n"
+        "        return output.code.mean.square().sum(1)\n"
         "def space(trial):\n"
         "    data = Sprites(resolution=16, scales=2, orientations=2, positions=8)\n"
-        "    return TrainConfig(data, MLP((8,)), trial.suggest_int('n', 2, 3), Doubled(), replicas=1, epochs=1)\n"
+        "    return TrainConfig(data, MLP((8,)), trial.suggest_int('n', 2, 3), Shrunk(), replicas=1, epochs=1)\n"
         "study = Study('mine', space, Minimize('val/mse'), n_trials=2)\n"
     )
     study = load_study(in_tmp / "mine.py")
     ledger, _ = search(study, in_tmp, data_root)
     assert ledger.counts() == {"COMPLETE": 2}
     folder = ledger.record(0).artifacts
-    with pytest.raises(UserError, match="must be of aesearch's own types, but got type 'Doubled'"):
+    with pytest.raises(UserError, match="must be of aesearch's own types, but got type 'Shrunk'"):
         load_model(folder)
     config = study.config(ledger.trials()[0])
     assert load_model(folder, config=config)[0].decoder[0].in_features == config.latent_dim

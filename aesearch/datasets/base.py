@@ -2,30 +2,41 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Shape = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class Data:
     """A loaded data set.
 
-    images: (N, C, H, W) uint8, 0 to 255; may be a read-only memory map.
+    images: (N, C, H, W), uint8 that stand for [0, 1] or float32 that are used as they are; may be a read-only
+    memory map. A row of a table is an "image" of shape (1, 1, columns).
     train, val, test: int64 indices into ``images``, disjoint and fixed.
     factors: (N, K) int64, the ground-truth value index of each of K factors, or None.
-    labels: (N,) int64 class labels, or None.
+    labels: (N,) int64 indices into the data set's ``classes``, or None.
+    anomalous: (N,) bool, which items are anomalies, or None; train and val then hold none.
+    names: what to call each item (its file), or None for its number.
+    remarks: what was skipped or filled in, a sentence each.
+    fitted: what ``read`` needs to treat further items in the same way, as plain JSON.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | NDArray[np.float32]
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
     factors: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
+    anomalous: NDArray[np.bool_] | None = None
+    names: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dataset(ABC):
@@ -33,13 +44,18 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
+    def shape(self) -> Shape:
+        """(channels, height, width) of an image; (1, 1, columns) of a table's rows."""
 
     @property
     @abstractmethod
     def factor_sizes(self) -> Mapping[str, int]:
         """The number of values of each ground-truth factor, by name; empty where no factors are known."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The names of the label classes; empty where items have no labels."""
 
     @abstractmethod
     def load(self, root: Path) -> Data:
@@ -53,3 +69,8 @@ def random_split(n: int, held_out: int) -> dict[str, Any]:
     """Train, val and test indices of ``n`` items: ``held_out`` items each for val and test, always the same ones."""
     order = np.random.default_rng(0).permutation(n).astype(np.int64)
     return {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
+
+
+def is_picture(shape: Shape) -> bool:
+    """Whether items of this shape can be looked at: a table's rows cannot."""
+    return shape[1] > 1

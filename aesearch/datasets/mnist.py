@@ -34,6 +34,10 @@ class MNIST(Dataset):
     def factor_sizes(self) -> Mapping[str, int]:
         return {}
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple("0123456789")
+
     def load(self, root: Path) -> Data:
         from torchvision import datasets
 

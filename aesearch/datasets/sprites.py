@@ -89,6 +89,10 @@ class Sprites(Dataset):
             "y": self.positions,
         }
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
     def load(self, root: Path) -> Data:
         sizes = tuple(self.factor_sizes.values())
         grid = "x".join(map(str, (*sizes[1:4], self.positions)))

@@ -11,3 +11,24 @@ def active_units(means: NDArray[np.floating], threshold: float = 0.01) -> int:
     Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5.
     """
     return int((np.var(means, axis=0, dtype=np.float64) > threshold).sum())
+
+
+def sparsity(codes: NDArray[np.floating], part: float = 0.01) -> float:
+    """The share of the code's values that are off: at most ``part`` of the largest magnitude of their unit.
+
+    codes: (N, L). Range 0 to 1; ``part`` for a uniform unit, about 0.03 for a normal one of 10,000 values. A unit that
+    is always 0 counts as off everywhere. Blind to what the units that are on carry.
+    """
+    magnitude = np.abs(codes)
+    return float((magnitude <= part * magnitude.max(axis=0)).mean())
+
+
+def perplexity(indices: NDArray[np.integer]) -> float:
+    """exp(entropy) of how often each entry of a codebook is used: the number of entries that are effectively in use.
+
+    indices: entries in any shape. From 1 (one entry only) to the codebook's size (all alike).
+    van den Oord, Vinyals, Kavukcuoglu, NeurIPS 2017.
+    """
+    counts = np.bincount(indices.ravel())
+    p = counts[counts > 0] / indices.size
+    return float(np.exp(-(p * np.log(p)).sum()))

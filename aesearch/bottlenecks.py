@@ -1,0 +1,202 @@
+"""What lies between encoder and decoder: a plain code, a Gaussian posterior over it, or vectors from a codebook.
+
+A bottleneck is a value; it combines with every network and with each objective of its kind.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aesearch.errors import UserError, nearest
+
+CODEBOOKS = ("ema", "gradient")
+DECAY = 0.99
+STRIDE = 9973  # a prime: steps through a batch's vectors that do not fall into its rows
+
+
+class Code(NamedTuple):
+    """What a bottleneck makes of an encoder's output. S is the number of samples, L the length of the code.
+
+    mean: (B, L) the code. log_var: (B, L) log variances of the posterior, None if there is none.
+    samples: (S, B, L) codes to decode. penalty: (B,) what the bottleneck adds to the loss, or None.
+    indices: (B, G) the codebook's entries at the G places of the code, or None.
+    """
+
+    mean: Tensor
+    log_var: Tensor | None
+    samples: Tensor
+    penalty: Tensor | None = None
+    indices: Tensor | None = None
+
+
+class Bottleneck(ABC):
+    """A frozen value that builds the module between an encoder and its decoder."""
+
+    variational: ClassVar[bool]
+    spatial: ClassVar[bool]  # whether the code keeps a vector for each place of a grid
+
+    @abstractmethod
+    def outputs(self, latent_dim: int) -> int:
+        """How many numbers (or maps) the encoder must give for a code of ``latent_dim``."""
+
+    @abstractmethod
+    def build(self, latent_dim: int) -> nn.Module:
+        """A module from an encoder's output and standard normal noise (S, B, latent_dim) to a Code."""
+
+
+class _Plain(nn.Module):
+    def __init__(self, nonnegative: bool) -> None:
+        super().__init__()
+        self.nonnegative = nonnegative
+
+    def forward(self, features: Tensor, noise: Tensor) -> Code:
+        code = features.relu() if self.nonnegative else features
+        return Code(code, None, code.expand(len(noise), *code.shape))
+
+
+class _Gaussian(nn.Module):
+    def forward(self, features: Tensor, noise: Tensor) -> Code:
+        mean, log_var = features.chunk(2, dim=1)
+        return Code(mean, log_var, mean + torch.exp(0.5 * log_var) * noise)
+
+
+@dataclass(frozen=True)
+class Plain(Bottleneck):
+    """The encoder's output is the code. nonnegative: with what is below 0 set to 0, as a sparse code needs."""
+
+    nonnegative: bool = False
+    variational: ClassVar[bool] = False
+    spatial: ClassVar[bool] = False
+
+    def outputs(self, latent_dim: int) -> int:
+        return latent_dim
+
+    def build(self, latent_dim: int) -> nn.Module:  # noqa: ARG002
+        return _Plain(self.nonnegative)
+
+
+@dataclass(frozen=True)
+class VampPrior:
+    """A prior learned with the model: the mean posterior of ``components`` pseudo-inputs, themselves learned.
+
+    Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
+    """
+
+    components: int = 100
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise UserError(f"components must be at least 1, but got components={self.components}")
+
+
+@dataclass(frozen=True)
+class Gaussian(Bottleneck):
+    """A diagonal Gaussian posterior, N(mean(x), exp(log_var(x))). Kingma and Welling, ICLR 2014.
+
+    prior: None for the standard normal.
+    """
+
+    prior: VampPrior | None = None
+    variational: ClassVar[bool] = True
+    spatial: ClassVar[bool] = False
+
+    def outputs(self, latent_dim: int) -> int:
+        return 2 * latent_dim
+
+    def build(self, latent_dim: int) -> nn.Module:  # noqa: ARG002
+        return _Gaussian()
+
+
+@dataclass(frozen=True)
+class VectorQuantized(Bottleneck):
+    """Each place of a grid holds the nearest of ``codes`` vectors of length latent_dim: with Reconstruction, a VQ-VAE.
+
+    The gradient passes straight through the choice; the penalty is commitment * |z - e|^2, summed over the grid, and
+    |z - e|^2 for the codebook where it learns by ``codebook="gradient"``; by "ema" its vectors are moving
+    averages of what chose them. revive: a code used less than this part of its fair share is put onto
+    a vector of the batch; 0 never does. van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation
+    Learning", NeurIPS 2017, equation 3 and appendix A.1.
+    """
+
+    codes: int = 512
+    commitment: float = 0.25
+    codebook: Literal["ema", "gradient"] = "ema"
+    revive: float = 0.05
+    variational: ClassVar[bool] = False
+    spatial: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.codes < 2:
+            raise UserError(f"a codebook needs at least 2 codes, but got codes={self.codes}")
+        if self.codebook not in CODEBOOKS:
+            raise UserError(f"unknown codebook {self.codebook!r}: {nearest(self.codebook, CODEBOOKS)}")
+        if not (self.commitment > 0 and 0 <= self.revive < 1):
+            raise UserError(f"commitment > 0 and 0 <= revive < 1 must hold, but got {self}")
+
+    def outputs(self, latent_dim: int) -> int:
+        return latent_dim
+
+    def build(self, latent_dim: int) -> nn.Module:
+        return Codebook(self, latent_dim)
+
+
+class Codebook(nn.Module):
+    """``codes`` vectors of length D, how often each is used, and the choice of the nearest."""
+
+    use: Tensor
+
+    def __init__(self, options: VectorQuantized, dim: int) -> None:
+        super().__init__()
+        self.options = options
+        vectors = torch.randn(options.codes, dim) / math.sqrt(dim)
+        if options.codebook == "gradient":
+            self.vectors = nn.Parameter(vectors)
+        else:
+            self.register_buffer("vectors", vectors)
+        # The moving average of each code's share of the vectors, times the number of codes.
+        self.register_buffer("use", torch.ones(options.codes))
+
+    def forward(self, features: Tensor, noise: Tensor) -> Code:
+        """features: (B, D, h, w). The code is the chosen vectors, flattened to (B, D h w)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self._choose(features.float(), len(noise))
+
+    def _choose(self, features: Tensor, samples: int) -> Code:
+        z = features.movedim(1, -1).flatten(0, 2)
+        vectors = self.vectors.detach()
+        distances = vectors.square().sum(1) - 2 * z.detach() @ vectors.T
+        nearest_code = distances.argmin(1)
+        chosen = self.vectors[nearest_code]
+        error = (z - chosen.detach()).square() * self.options.commitment
+        if self.options.codebook == "gradient":
+            error = error + (z.detach() - chosen).square()
+        if self.training:
+            self._learn(z.detach(), nearest_code)
+        straight = z + (chosen - z).detach()
+        batch, dim, height, width = features.shape
+        code = straight.view(batch, height, width, dim).movedim(-1, 1).flatten(1)
+        penalty = error.view(batch, -1).sum(1)
+        return Code(code, None, code.expand(samples, *code.shape), penalty, nearest_code.view(batch, -1))
+
+    @torch.no_grad()
+    def _learn(self, z: Tensor, chosen: Tensor) -> None:
+        """Count the codes' use, move an EMA codebook, and revive codes that died."""
+        count = self.options.codes
+        hits = (chosen[:, None] == torch.arange(count, device=z.device)).to(z.dtype)
+        share = hits.sum(0) * (count / len(z))
+        self.use.mul_(DECAY).add_(share, alpha=1 - DECAY)
+        vectors = self.vectors.detach()
+        if self.options.codebook == "ema":
+            # e <- e + weight (mean of its vectors - e), the weight being this batch's part in the moving average.
+            mean = hits.T @ z / hits.sum(0).clamp(min=1)[:, None]
+            weight = ((1 - DECAY) * share / self.use.clamp(min=1e-5))[:, None]
+            vectors.add_(weight * (mean - vectors))
+        if self.options.revive:
+            dead = self.use < self.options.revive
+            place = (dead.cumsum(0) * STRIDE + chosen[0]) % len(z)
+            vectors.copy_(torch.where(dead[:, None], z[place], vectors))
+            self.use.copy_(torch.where(dead, 1.0, self.use))

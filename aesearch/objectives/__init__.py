@@ -1,0 +1,76 @@
+"""Training losses, in nats per image: the reconstruction's negative log likelihood and what each objective adds to it.
+
+| objective | rec + |
+|---|---|
+| Reconstruction | 0 |
+| Sparse, KLSparse | weight sum |z|, weight KL(target || mean activation) |
+| Contractive | weight |dz/dx|^2 |
+| VAE, BetaVAE | KL, beta KL |
+| FreeBits | beta sum_j max(nats, KL_j) |
+| AnnealedVAE | gamma |KL - C(t)| |
+| BetaTCVAE, FactorVAE | KL + (beta - 1) TC, KL + gamma TC |
+| DIPVAE | KL + off_diagonal sum C_ij^2 + diagonal sum (C_ii - 1)^2 |
+| InfoVAE, WAE | (1 - alpha) KL + (alpha + scale - 1) MMD, weight MMD |
+| IWAE | the importance-weighted bound less rec |
+"""
+
+from aesearch.objectives.base import (
+    Adversarial,
+    Objective,
+    Step,
+    gaussian_kl,
+    kl,
+    loss,
+    reconstruction,
+)
+from aesearch.objectives.deterministic import Contractive, KLSparse, Reconstruction, Sparse
+from aesearch.objectives.likelihoods import NLL, Likelihood, bernoulli_nll, gaussian_nll, laplace_nll, pixels
+from aesearch.objectives.matching import DIPVAE, WAE, InfoVAE, covariance, mmd
+from aesearch.objectives.total_correlation import (
+    BetaTCVAE,
+    FactorVAE,
+    log_importance_weights,
+    log_marginals,
+    permute_codes,
+)
+from aesearch.objectives.variational import IWAE, VAE, AnnealedVAE, BetaVAE, FreeBits, importance_weighted
+from aesearch.objectives.warmup import Cyclical, Linear, Warmup
+
+__all__ = [
+    "DIPVAE",
+    "IWAE",
+    "NLL",
+    "VAE",
+    "WAE",
+    "Adversarial",
+    "AnnealedVAE",
+    "BetaTCVAE",
+    "BetaVAE",
+    "Contractive",
+    "Cyclical",
+    "FactorVAE",
+    "FreeBits",
+    "InfoVAE",
+    "KLSparse",
+    "Likelihood",
+    "Linear",
+    "Objective",
+    "Reconstruction",
+    "Sparse",
+    "Step",
+    "Warmup",
+    "bernoulli_nll",
+    "covariance",
+    "gaussian_kl",
+    "gaussian_nll",
+    "importance_weighted",
+    "kl",
+    "laplace_nll",
+    "log_importance_weights",
+    "log_marginals",
+    "loss",
+    "mmd",
+    "permute_codes",
+    "pixels",
+    "reconstruction",
+]

@@ -1,0 +1,120 @@
+"""Objectives on the KL divergence from the posterior to the prior."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from aesearch.autoencoder import Output, gaussian_log_density
+from aesearch.objectives.base import Objective, Step, gaussian_kl, kl, must, reconstruction
+from aesearch.objectives.likelihoods import NLL, Likelihood
+
+
+@dataclass(frozen=True)
+class VAE(Objective):
+    """The negative evidence lower bound: rec + KL. Kingma and Welling, ICLR 2014, equation 10."""
+
+    likelihood: Likelihood = "bernoulli"
+    variational: ClassVar[bool] = True
+    any_prior: ClassVar[bool] = True
+
+    def check(self) -> None:
+        pass
+
+    def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        return kl(output)
+
+
+@dataclass(frozen=True)
+class BetaVAE(Objective):
+    """rec + beta KL. Higgins et al., "beta-VAE", ICLR 2017, equation 4."""
+
+    beta: float = 4.0
+    likelihood: Likelihood = "bernoulli"
+    variational: ClassVar[bool] = True
+    any_prior: ClassVar[bool] = True
+
+    def check(self) -> None:
+        must(self.beta >= 0, "beta >= 0", f"beta={self.beta}")
+
+    def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        return self.beta * kl(output)
+
+
+@dataclass(frozen=True)
+class FreeBits(Objective):
+    """rec + beta sum_j max(nats, batch mean of KL_j): a code is not punished for its first ``nats``.
+
+    Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016, equation 15.
+    """
+
+    nats: float = 0.25
+    beta: float = 1.0
+    likelihood: Likelihood = "bernoulli"
+    variational: ClassVar[bool] = True
+
+    def check(self) -> None:
+        must(self.nats >= 0 and self.beta >= 0, "nats >= 0 and beta >= 0", self)
+
+    def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        assert output.code.log_var is not None
+        per_code = gaussian_kl(output.code.mean, output.code.log_var).mean(0)
+        return self.beta * per_code.clamp(min=self.nats).sum()
+
+
+@dataclass(frozen=True)
+class AnnealedVAE(Objective):
+    """rec + gamma |KL - C(t)|, KL the batch mean, C rising linearly from 0 to ``capacity`` nats.
+
+    Burgess et al., "Understanding disentangling in beta-VAE", 2018, equation 8. over: the part of the training in
+    which C rises. val/loss takes C at its end.
+    """
+
+    capacity: float = 25.0
+    gamma: float = 100.0
+    over: float = 0.8
+    likelihood: Likelihood = "bernoulli"
+    variational: ClassVar[bool] = True
+    any_prior: ClassVar[bool] = True
+
+    def check(self) -> None:
+        rule = "capacity >= 0, gamma >= 0 and 0 < over <= 1"
+        must(self.capacity >= 0 and self.gamma >= 0 and 0 < self.over <= 1, rule, self)
+
+    def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        capacity = self.capacity * (step.progress / self.over).clamp(max=1)
+        return self.gamma * (kl(output).mean() - capacity).abs()
+
+
+@dataclass(frozen=True)
+class IWAE(Objective):
+    """The importance-weighted bound: -log (1/S) sum_s p(x, z_s) / q(z_s | x), with S = ``samples``.
+
+    Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
+    """
+
+    samples: int = 8
+    likelihood: Likelihood = "bernoulli"
+    variational: ClassVar[bool] = True
+    any_prior: ClassVar[bool] = True
+
+    def check(self) -> None:
+        must(self.samples >= 1, "samples >= 1", self)
+
+    def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        """The bound less the mean reconstruction, so that their sum is the bound."""
+        return -importance_weighted(self, output, target) - reconstruction(self, output, target)
+
+
+def importance_weighted(objective: Objective, output: Output, target: Tensor) -> Tensor:
+    """log (1/S) sum_s p(x, z_s) / q(z_s | x), (B,), in nats: rises towards log p(x) with S. Burda et al., eq. 8."""
+    z, log_var = output.code.samples, output.code.log_var
+    assert log_var is not None
+    prior = output.log_prior
+    if prior is None:
+        prior = -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
+    likelihood = -torch.stack([NLL[objective.likelihood](logits, target) for logits in output.logits])
+    weights = likelihood + prior - gaussian_log_density(z, output.code.mean, log_var)
+    return torch.logsumexp(weights, dim=0) - math.log(len(z))

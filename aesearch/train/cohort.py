@@ -1,0 +1,279 @@
+"""Replicas that train in one program: their step, their metrics, their best weights so far."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aesearch.autoencoder import Autoencoder, Output
+from aesearch.datasets import Data
+from aesearch.metrics.codes import active_units, perplexity, sparsity
+from aesearch.metrics.disentanglement import mig, sap
+from aesearch.objectives import Adversarial, Objective, Step, bernoulli_nll, kl, loss, pixels, reconstruction
+from aesearch.train.config import TrainConfig
+from aesearch.train.feed import Feed, scaled
+from aesearch.train.graph import Graphed
+from aesearch.train.replicas import Models, Replicas
+
+EVAL_BATCH = 1000
+MOST_SCORED = 10_000  # points for the metrics on codes and factors, as in disentanglement_lib
+
+Values = tuple[float, ...]
+
+
+class Cohort:
+    """Replicas that train in one program, with their optimizers, random generators and best weights so far."""
+
+    def __init__(self, config: TrainConfig, data: Data, feed: Feed, seeds: list[int], graphed: bool) -> None:
+        self.config = config
+        self.data = data
+        self.feed = feed
+        self.seeds = seeds
+        self.device = feed.device
+        self.labels = torch.from_numpy(data.labels).to(self.device) if config.conditional else None
+        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        built = [self._build(seed) for seed in seeds]
+        self.replicas = Replicas({name: [modules[name] for modules in built] for name in built[0]})
+        self.optimizers = self._optimizers()
+        self.steps = config.epochs * -(-len(data.train) // config.batch_size)
+        self.progress = torch.zeros((), device=self.device)
+        self.total = torch.zeros(len(seeds), device=self.device)
+        self.step = Graphed(self._step, self.generators) if graphed else self._step
+        self.best_losses = [float("inf")] * len(seeds)
+        self.best_epochs = [0] * len(seeds)
+        self.best = {name: tensor.clone() for name, tensor in self.replicas.state("model").items()}
+
+    def _build(self, seed: int) -> dict[str, nn.Module]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            modules: dict[str, nn.Module] = {"model": self.config.build()}
+            if isinstance(self.config.objective, Adversarial):
+                modules["discriminator"] = self.config.objective.discriminator(self.config.latent_dim)
+            return {name: module.to(self.device) for name, module in modules.items()}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        # What is captured into a CUDA graph must keep its step count on the device.
+        capturable = self.device.type == "cuda"
+        rate = self.config.learning_rate
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "model": torch.optim.Adam(self.replicas.parameters("model"), lr=rate, fused=True, capturable=capturable)
+        }
+        if isinstance(self.config.objective, Adversarial):
+            discriminator = self.config.objective.optimizer(self.replicas.parameters("discriminator"))
+            for group in discriminator.param_groups:
+                group["capturable"] = capturable
+            optimizers["discriminator"] = discriminator
+        return optimizers
+
+    def train_epoch(self) -> Values:
+        """One pass over the train split in an order of each replica's own; the mean loss of each replica."""
+        self.replicas.train(True)
+        n = len(self.data.train)
+        chosen = torch.from_numpy(self.data.train).to(self.device)
+        orders = torch.stack([chosen[torch.randperm(n, generator=g, device=self.device)] for g in self.generators])
+        indices = orders.split(self.config.batch_size, dim=1)
+        self.total.zero_()
+        for index, raw in zip(indices, self.feed.batches(indices), strict=True):
+            self.step(raw, self._label(index))
+        return tuple((self.total / n).tolist())
+
+    def _step(self, raw: Tensor, label: Tensor | None) -> None:
+        """One update of each replica on its images (R, B, C, H, W), as stored, and their labels (R, B) if needed."""
+        x = scaled(raw)
+        noise = self._code_noise(x, self.config.objective.samples, self.generators)
+        reference = self._reference(x, self.generators)
+        inputs = [self._corrupt(x, self.generators), x, noise, reference, label]
+        losses, samples = self.replicas(self._loss, *inputs)
+        self._descend("model", losses)
+        self.total += losses.detach() * raw.shape[1]
+        self.progress += 1 / self.steps
+        if isinstance(self.config.objective, Adversarial):
+            self._descend("discriminator", self.replicas(self._discriminator_loss, samples.detach(), reference))
+
+    def _descend(self, name: str, losses: Tensor) -> None:
+        self.optimizers[name].zero_grad()
+        losses.sum().backward(inputs=self.replicas.parameters(name))
+        self.optimizers[name].step()
+
+    def _loss(
+        self,
+        models: Models,
+        corrupted: Tensor,
+        x: Tensor,
+        noise: Tensor,
+        reference: Tensor | None,
+        label: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, (), and one sample of its codes (B, L)."""
+        low = self.config.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
+            output = models["model"](corrupted, noise, label)
+        if low:
+            output = torch.utils._pytree.tree_map_only(Tensor, _widened, output)
+        warmup = self.config.warmup
+        weight = warmup.weight(self.progress) if warmup else 1.0
+        step = self._moment(models, corrupted, noise, reference, label, self.progress)
+        return loss(self.config.objective, output, x, step, weight).mean(), output.code.samples[0]
+
+    def _discriminator_loss(self, models: Models, samples: Tensor, reference: Tensor) -> Tensor:
+        assert isinstance(self.config.objective, Adversarial)
+        return self.config.objective.discriminator_loss(models["discriminator"], samples, reference)
+
+    def _moment(
+        self,
+        models: Models,
+        images: Tensor,
+        noise: Tensor,
+        reference: Tensor | None,
+        label: Tensor | None,
+        progress: Tensor,
+    ) -> Step:
+        def encode(x: Tensor) -> Tensor:
+            codes: Tensor = models["model"](x, noise[:0], label).code.mean
+            return codes
+
+        return Step(progress, len(self.data.train), reference, encode, images, models.get("discriminator"))
+
+    @torch.no_grad()
+    def score(self, split: str) -> dict[str, Values]:
+        """All metrics of the replicas on a split, named ``split/metric``, a value per replica.
+
+        Images go in clean, except for the loss and the denoising metrics of a trial that corrupts. elbo and loss
+        decode samples of the code, mse and bce the code mean. The noise is the same at every call, so that epochs
+        compare, and so is the loss: a warm-up or a rising capacity is taken at its end.
+        """
+        self.replicas.train(False)
+        index: NDArray[np.int64] = getattr(self.data, split)
+        generators = [torch.Generator(self.device).manual_seed(seed + 1) for seed in self.seeds]
+        indices = [
+            part.expand(len(self.seeds), -1) for part in torch.from_numpy(index).to(self.device).split(EVAL_BATCH)
+        ]
+        sums: dict[str, Tensor] = {}
+        codes: list[Tensor] = []
+        for batch, raw in zip(indices, self.feed.batches(indices), strict=True):
+            x = scaled(raw)
+            noise = self._code_noise(x, self.config.objective.samples + 1, generators)
+            noise[:, -1] = 0
+            inputs = [self._corrupt(x, generators), x, noise, self._reference(x, generators), self._label(batch)]
+            terms, batch_codes = self.replicas(self._terms, *inputs)
+            for name, values in terms.items():
+                sums[name] = sums.get(name, 0) + values
+            codes.append(batch_codes)
+        metrics = {name: tuple((total / len(index)).tolist()) for name, total in sums.items()}
+        metrics |= self._code_metrics(torch.cat(codes, dim=1).cpu().numpy(), index)
+        return {f"{split}/{name}": metrics[name] for name in self.config.metric_names()}
+
+    def _terms(
+        self,
+        models: Models,
+        corrupted: Tensor,
+        x: Tensor,
+        noise: Tensor,
+        reference: Tensor | None,
+        label: Tensor | None,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Sums over a batch of what is a mean per image, and the codes (B, L) (of a codebook the entries (B, G)).
+
+        The last row of ``noise`` is zeros: it decodes the code mean.
+        """
+        objective = self.config.objective
+        output = models["model"](x, noise, label)
+        clean = output.logits[-1]
+        terms = {"mse": _mse(objective, clean, x)}
+        if objective.likelihood == "bernoulli":
+            terms["bce"] = bernoulli_nll(clean, x)
+        if objective.variational:
+            sampled = _sampled(output)
+            terms["kl"] = kl(sampled)
+            terms["elbo"] = -(reconstruction(objective, sampled, x) + terms["kl"])
+        seen = output
+        if self.config.corrupts:
+            seen = models["model"](corrupted, noise, label)
+            terms["denoising_mse"] = _mse(objective, seen.logits[-1], x)
+            noisy = ((corrupted.clamp(0, 1) - x) ** 2).flatten(1).mean(1)
+            terms["psnr_gain"] = 10 * torch.log10((noisy + 1e-12) / (terms["denoising_mse"] + 1e-12))
+        step = self._moment(models, corrupted, noise, reference, label, torch.ones_like(self.progress))
+        terms["loss"] = loss(objective, _sampled(seen), x, step)
+        codes = output.code.mean if output.code.indices is None else output.code.indices
+        return {name: values.sum() for name, values in terms.items()}, codes
+
+    def _code_metrics(self, codes: NDArray[Any], index: NDArray[np.int64]) -> dict[str, Values]:
+        """Metrics on the codes (R, N, L) of the images at ``index``; of a codebook, on its entries (R, N, G)."""
+        if self.config.code.spatial:
+            return {"perplexity": tuple(perplexity(of_one) for of_one in codes)}
+        metrics = {
+            "active_units": tuple(float(active_units(of_one)) for of_one in codes),
+            "sparsity": tuple(sparsity(of_one) for of_one in codes),
+        }
+        if self.data.factors is not None:
+            scored = codes[:, :MOST_SCORED].astype(np.float64)
+            known = self.data.factors[index[:MOST_SCORED]]
+            if (known.min(0) < known.max(0)).any() and np.isfinite(scored).all():
+                metrics["mig"] = tuple(mig(of_one, known) for of_one in scored)
+                metrics["sap"] = tuple(sap(of_one, known) for of_one in scored)
+        return metrics
+
+    def keep_best(self, epoch: int, val_losses: Values) -> None:
+        """Remember each replica's weights if its val loss is its lowest so far, or if losses cannot be compared."""
+        for r, value in enumerate(val_losses):
+            if value < self.best_losses[r] or not self.config.objective.comparable:
+                self.best_losses[r], self.best_epochs[r] = value, epoch
+                for name, tensor in self.replicas.state("model").items():
+                    self.best[name][r].copy_(tensor[r])
+
+    def restore_best(self) -> None:
+        """Put the remembered weights back into the models."""
+        for name, tensor in self.replicas.state("model").items():
+            tensor.copy_(self.best[name])
+
+    def models(self) -> Iterable[Autoencoder]:
+        """Each replica as a module of its own, in evaluation mode."""
+        state = self.replicas.state("model")
+        for r in range(len(self.seeds)):
+            model = self.config.build().to(self.device)
+            model.load_state_dict({name: tensor[r] for name, tensor in state.items()})
+            yield model.eval()
+
+    def _label(self, index: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[index.to(self.device)]
+
+    def _corrupt(self, x: Tensor, generators: list[torch.Generator]) -> Tensor:
+        corruption = self.config.corrupts
+        if corruption is None:
+            return x
+        return torch.stack([corruption.corrupt(of_one, g) for of_one, g in zip(x, generators, strict=True)])
+
+    def _code_noise(self, x: Tensor, samples: int, generators: list[torch.Generator]) -> Tensor:
+        shape = (samples, x.shape[1], self.config.latent_dim)
+        if not self.config.objective.variational:
+            return x.new_zeros(len(generators), *shape)
+        return _normal(shape, self.device, generators)
+
+    def _reference(self, x: Tensor, generators: list[torch.Generator]) -> Tensor | None:
+        if not self.config.objective.draws:
+            return None
+        return _normal((x.shape[1], self.config.latent_dim), self.device, generators)
+
+
+def _normal(shape: tuple[int, ...], device: torch.device, generators: list[torch.Generator]) -> Tensor:
+    """Standard normal (R, *shape), each replica's part from its own generator."""
+    return torch.stack([torch.randn(shape, generator=generator, device=device) for generator in generators])
+
+
+def _mse(objective: Objective, logits: Tensor, x: Tensor) -> Tensor:
+    """Squared error per pixel of each image, (B,)."""
+    return ((pixels(logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)
+
+
+def _sampled(output: Output) -> Output:
+    """An output without its last code sample, the mean."""
+    code = output.code._replace(samples=output.code.samples[:-1])
+    prior = None if output.log_prior is None else output.log_prior[:-1]
+    return Output(code, output.logits[:-1], prior)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -1,0 +1,140 @@
+"""The configuration of a trial: everything that decides what is trained."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Bottleneck, Gaussian, Plain
+from aesearch.corruptions import Corruption, GaussianNoise
+from aesearch.datasets.base import Dataset, is_picture
+from aesearch.errors import UserError, nearest
+from aesearch.networks import Network
+from aesearch.objectives import Objective, Sparse, Warmup
+from aesearch.scores import Score
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One point of a search space: everything that decides what is trained, for ``replicas`` seeds at once.
+
+    bottleneck: by default the code that the objective is for, Plain() or Gaussian().
+    noise_factor: standard deviation of the Gaussian noise that is added to the input (pixels in [0, 1]) before
+    encoding; the target stays clean. corruption: another one than that. conditional: whether encoder and decoder are
+    given the label. warmup: how the regulariser's weight grows. learning_rate: of Adam. precision: of the matrix
+    products in training; bfloat16 pays on GPUs and on CPUs that have its instructions, and metrics are always measured
+    in float32. seed: replica r draws its weights, order of images and noise from (seed, r), so that trials of one
+    seed compare replica by replica. scores: what else is measured of the kept weights, once.
+    """
+
+    data: Dataset
+    network: Network
+    latent_dim: int
+    objective: Objective
+    bottleneck: Bottleneck | None = None
+    noise_factor: float = 0.0
+    corruption: Corruption | None = None
+    conditional: bool = False
+    warmup: Warmup | None = None
+    replicas: int = 3
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    scores: tuple[Score, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        for name in ("latent_dim", "replicas", "epochs", "batch_size"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise UserError(f"{name} must be a whole number of at least 1, but got {name}={getattr(self, name)!r}")
+        if not 0 <= self.noise_factor < float("inf"):
+            raise UserError(f"noise_factor must be at least 0, but got noise_factor={self.noise_factor}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"learning_rate must be above 0, but got learning_rate={self.learning_rate}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"unknown precision {self.precision!r}: {nearest(self.precision, PRECISIONS)}")
+        self._check_combination()
+        for score in self.scores:
+            score.check(self.data, self.objective)
+
+    def _check_kinds(self) -> None:
+        kinds = {
+            "data": (Dataset, "Sprites()"),
+            "network": (Network, "MLP()"),
+            "objective": (Objective, "VAE()"),
+            "bottleneck": (Bottleneck | None, "VectorQuantized()"),
+            "corruption": (Corruption | None, "Masking()"),
+            "warmup": (Warmup | None, "Linear()"),
+        }
+        for name, (kind, example) in kinds.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                expected = getattr(kind, "__name__", name.capitalize())
+                raise UserError(f"{name} must be a {expected}, such as {example}, but got {value!r}")
+        if not (isinstance(self.scores, tuple) and all(isinstance(score, Score) for score in self.scores)):
+            raise UserError(f"scores must be a tuple of scores, such as (Probe(),), but got {self.scores!r}")
+
+    def _check_combination(self) -> None:
+        objective, code = self.objective, self.code
+        kind = type(objective).__name__
+        if code.variational != objective.variational:
+            wanted = "Gaussian()" if objective.variational else "Plain() or VectorQuantized()"
+            raise UserError(f"{kind} needs a bottleneck of {wanted}, but got {code}")
+        if self.noise_factor and self.corruption:
+            raise UserError(
+                f"noise_factor or corruption must be given, but got both; write corruption={self.corruption}"
+            )
+        if self.conditional and not self.data.classes:
+            raise UserError(f"conditional=True needs data with labels, such as MNIST(), but got {self.data}")
+        if objective.likelihood == "bernoulli" and not is_picture(self.data.shape):
+            raise UserError(f'a table needs likelihood="gaussian" or "laplace", but got {objective}')
+        if self.network.stateful and objective.differentiates:
+            raise UserError(f"{kind} needs a network without batch norm or dropout, but got {self.network}")
+        if isinstance(code, Gaussian) and code.prior:
+            if not objective.any_prior:
+                raise UserError(f"{kind} needs the standard normal prior, but got {code.prior}")
+            if self.network.stateful or self.conditional:
+                raise UserError(
+                    f"{type(code.prior).__name__} needs a network without batch norm or dropout, and no labels, "
+                    f"but got {self.network}{' and conditional=True' if self.conditional else ''}"
+                )
+        if objective.draws and code.spatial:
+            raise UserError(f"{kind} needs a code that is one vector, but got {code}")
+
+    @property
+    def code(self) -> Bottleneck:
+        """The bottleneck, whether given or by the objective's kind."""
+        return self.bottleneck or (Gaussian() if self.objective.variational else Plain())
+
+    @property
+    def corrupts(self) -> Corruption | None:
+        """What is done to the input before it is encoded, if anything."""
+        return GaussianNoise(self.noise_factor) if self.noise_factor else self.corruption
+
+    def build(self) -> Autoencoder:
+        """The untrained model, with weights from torch's global generator."""
+        classes = len(self.data.classes) if self.conditional else 0
+        return Autoencoder(self.network, self.data.shape, self.latent_dim, self.code, classes)
+
+    def metric_names(self) -> list[str]:
+        """The names, without their split, of the metrics that this configuration yields at each epoch."""
+        names = ["loss", "mse", "perplexity" if self.code.spatial else "active_units"]
+        if self.objective.likelihood == "bernoulli":
+            names.append("bce")
+        if self.objective.variational:
+            names += ["elbo", "kl"]
+        if self.corrupts:
+            names += ["denoising_mse"] + (["psnr_gain"] if is_picture(self.data.shape) else [])
+        if isinstance(self.objective, Sparse):
+            names.append("sparsity")
+        if any(size > 1 for size in self.data.factor_sizes.values()) and not self.code.spatial:
+            names += ["mig", "sap"]
+        return names
+
+    def final_names(self, split: str) -> list[str]:
+        """The names, without their split, of all metrics of the kept weights on ``split``."""
+        scored = [name for score in self.scores if split in score.splits for name in score.names]
+        return self.metric_names() + scored

@@ -1,0 +1,53 @@
+"""R models of one shape as one callable."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+Models = dict[str, Callable[..., Any]]
+
+
+class Replicas:
+    """Named modules, R of each: plain calls for R = 1, one vmapped program for more."""
+
+    def __init__(self, modules: Mapping[str, list[nn.Module]]) -> None:
+        self.count = len(next(iter(modules.values())))
+        self.modules = {name: members[0] for name, members in modules.items()}
+        if self.count > 1:
+            self.stacked = {name: stack_module_state(members) for name, members in modules.items()}
+            self.modules = {name: deepcopy(module).to("meta") for name, module in self.modules.items()}
+
+    def __call__(self, function: Callable[..., Any], *args: Tensor | None) -> Any:
+        """``function(models, *args)`` for every replica; args and results have a leading axis R, or are None."""
+        if self.count == 1:
+            outputs = function(self.modules, *(None if arg is None else arg[0] for arg in args))
+            return torch.utils._pytree.tree_map(lambda tensor: tensor[None], outputs)
+
+        def one(stacked: dict[str, Any], *args: Tensor | None) -> Any:
+            return function({name: self._bound(name, *stacked[name]) for name in stacked}, *args)
+
+        axes = (0, *(None if arg is None else 0 for arg in args))
+        return vmap(one, in_dims=axes)(self.stacked, *args)
+
+    def _bound(self, name: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Any]:
+        return lambda *inputs: functional_call(self.modules[name], (params, buffers), inputs)
+
+    def train(self, mode: bool) -> None:
+        """Training mode, or evaluation mode, of all modules."""
+        for module in self.modules.values():
+            module.train(mode)
+
+    def parameters(self, name: str) -> list[Tensor]:
+        """The parameters of a module; with R > 1 each is (R, ...)."""
+        return list(self.modules[name].parameters()) if self.count == 1 else list(self.stacked[name][0].values())
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """Parameters and buffers of a module, each (R, ...), sharing memory with it."""
+        if self.count == 1:
+            return {key: tensor.detach()[None] for key, tensor in self.modules[name].state_dict().items()}
+        params, buffers = self.stacked[name]
+        return {key: tensor.detach() for key, tensor in (params | buffers).items()}
