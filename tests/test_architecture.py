@@ -20,7 +20,7 @@ ARROWS = {
     "autoencoder": {"bottlenecks", "errors", "networks"},
     "objectives": {"autoencoder", "errors"},
     "metrics": set(),
-    "scores": {"autoencoder", "datasets", "objectives"},
+    "scores": {"autoencoder", "corruptions", "datasets", "errors", "metrics", "objectives"},
     "train": {
         "autoencoder",
         "bottlenecks",

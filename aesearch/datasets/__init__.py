@@ -1,7 +1,46 @@
 """Data sets, as values: what they are called, what shape they have, how they load."""
 
-from aesearch.datasets.base import Data, Dataset
-from aesearch.datasets.mnist import MNIST
+from aesearch.datasets.arrays import Arrays
+from aesearch.datasets.base import Data, Dataset, is_picture
+from aesearch.datasets.bundled import BreastCancer, Digits, Iris, Wine
+from aesearch.datasets.cars3d import Cars3D
+from aesearch.datasets.celeba import CelebA
+from aesearch.datasets.dsprites import DSprites
+from aesearch.datasets.folder import ImageFolder
+from aesearch.datasets.items import Items, read_items
+from aesearch.datasets.mpi3d import MPI3D
+from aesearch.datasets.norb import SmallNORB
+from aesearch.datasets.one_class import OneClass
+from aesearch.datasets.shapes3d import Shapes3D
 from aesearch.datasets.sprites import Sprites
+from aesearch.datasets.table import Table
+from aesearch.datasets.vision import CIFAR10, EMNIST, KMNIST, MNIST, SVHN, FashionMNIST
 
-__all__ = ["MNIST", "Data", "Dataset", "Sprites"]
+__all__ = [
+    "CIFAR10",
+    "EMNIST",
+    "KMNIST",
+    "MNIST",
+    "MPI3D",
+    "SVHN",
+    "Arrays",
+    "BreastCancer",
+    "Cars3D",
+    "CelebA",
+    "DSprites",
+    "Data",
+    "Dataset",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "Iris",
+    "Items",
+    "OneClass",
+    "Shapes3D",
+    "SmallNORB",
+    "Sprites",
+    "Table",
+    "Wine",
+    "is_picture",
+    "read_items",
+]

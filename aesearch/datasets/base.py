@@ -65,9 +65,31 @@ class Dataset(ABC):
         """
 
 
+MOST_HELD_OUT = 10_000
+
+
+def held_out(n: int) -> int:
+    """How many of ``n`` items val and test have each: a fifth, 10,000 at most."""
+    return min(MOST_HELD_OUT, n // 5)
+
+
 def random_split(n: int, held_out: int) -> dict[str, Any]:
     """Train, val and test indices of ``n`` items: ``held_out`` items each for val and test, always the same ones."""
-    order = np.random.default_rng(0).permutation(n).astype(np.int64)
+    return _split(np.random.default_rng(0).permutation(n).astype(np.int64), held_out)
+
+
+def stratified_split(labels: NDArray[np.int64], held_out: int) -> dict[str, Any]:
+    """As ``random_split``, but each part has about the same share of each class. labels: (N,)."""
+    order = np.random.default_rng(0).permutation(len(labels)).astype(np.int64)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    starts = np.repeat(counts.cumsum() - counts, counts)
+    # Ordered by how far along its class an item is, so that the first tenth of all has a tenth of each class.
+    progress = (np.arange(len(labels)) - starts + 0.5) / np.repeat(counts, counts)
+    return _split(by_class[np.argsort(progress, kind="stable")], held_out)
+
+
+def _split(order: NDArray[np.int64], held_out: int) -> dict[str, Any]:
     return {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
 
 

@@ -4,23 +4,21 @@ Matthey, Higgins, Hassabis, Lerchner, "dSprites: Disentanglement testing Sprites
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, random_split
+from aesearch.datasets.base import Data, Dataset, held_out, random_split
+from aesearch.datasets.cache import cached
 from aesearch.errors import UserError, nearest
 
 # Part of every cache file's name: raise it whenever a pixel of any image changes.
 RENDERER_VERSION = 1
 SUBPIXELS = 8
-MOST_HELD_OUT = 10_000
 
 Plane = NDArray[np.float64]
 
@@ -97,26 +95,13 @@ class Sprites(Dataset):
         sizes = tuple(self.factor_sizes.values())
         grid = "x".join(map(str, (*sizes[1:4], self.positions)))
         path = root / "sprites" / f"v{RENDERER_VERSION}-{self.resolution}px-{'-'.join(self.shapes)}-{grid}.npy"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
-                if not path.exists():
-                    self._render_to(path)
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        images = cached(path, (math.prod(sizes), *self.shape), self._render_grid)
         n = len(images)
         factors = np.stack(np.unravel_index(np.arange(n), sizes), axis=1)
-        return Data(images, factors=factors, **random_split(n, held_out=min(MOST_HELD_OUT, n // 5)))
+        return Data(images, factors=factors, **random_split(n, held_out(n)))
 
-    def _render_to(self, path: Path) -> None:
-        sizes = tuple(self.factor_sizes.values())
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        images = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(math.prod(sizes), *self.shape))
-        try:
-            self.render(images.reshape(*sizes, self.resolution, self.resolution))
-            images.flush()
-            unfinished.rename(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    def _render_grid(self, out: NDArray[np.uint8]) -> None:
+        self.render(out.reshape(*self.factor_sizes.values(), self.resolution, self.resolution))
 
     def render(self, out: NDArray[np.uint8]) -> None:
         """Draw the whole grid into ``out``: (shapes, scales, orientations, x, y, height, width)."""

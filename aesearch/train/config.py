@@ -6,7 +6,7 @@ from typing import Literal
 from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import Bottleneck, Gaussian, Plain
 from aesearch.corruptions import Corruption, GaussianNoise
-from aesearch.datasets.base import Dataset, is_picture
+from aesearch.datasets import Dataset, is_picture
 from aesearch.errors import UserError, nearest
 from aesearch.networks import Network
 from aesearch.objectives import Objective, Sparse, Warmup

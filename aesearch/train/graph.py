@@ -3,6 +3,7 @@
 A small model's step is hundreds of kernels of microseconds, and launching them one by one costs more than they do.
 """
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -49,7 +50,12 @@ class Graphed:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        # Other threads, Ray's among them, may use CUDA meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.step(*self.inputs)
+        # An older graph that is freed while this one is recorded would spoil it; other threads may use CUDA meanwhile.
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.step(*self.inputs)
+        finally:
+            gc.enable()
         return graph

@@ -1,0 +1,192 @@
+"""Images or rows in a NumPy file."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split
+from aesearch.errors import UserError, nearest
+
+ITEMS = ("images", "x", "data", "x_train", "X")
+LABELS = ("labels", "y", "targets", "y_train")
+LEAST = 10
+USUAL = 100.0  # rows that reach further are remarked on: they need scaling
+
+
+@dataclass(frozen=True)
+class Arrays(Dataset):
+    """The array of a .npy or .npz file: images (N, H, W), (N, H, W, C) or (N, C, H, W), or rows (N, columns).
+
+    Images are uint8, booleans, or floats in [0, 1]; rows are used as they are (scale them first, or use Table).
+    key: the array of an .npz, by default the only one or the one named images, x, data, x_train or X. Its array named
+    labels, y, targets or y_train, if any, is the labels, whole numbers or texts. A large .npy is memory-mapped.
+    """
+
+    path: str
+    key: str | None = None
+
+    @property
+    def shape(self) -> Shape:
+        items = self._items()
+        return (int(items.shape[1]), int(items.shape[2]), int(items.shape[3]))
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        return {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return _labels(self.path, _stamp(self.path))[1]
+
+    def load(self, root: Path) -> Data:  # noqa: ARG002
+        items = self._items()
+        n = len(items)
+        if n < LEAST:
+            raise UserError(f"Arrays needs at least {LEAST} items, but {self.path} has {n}")
+        labels = _labels(self.path, _stamp(self.path))[0]
+        if labels is not None and len(labels) != n:
+            raise UserError(f"{self.path} must have a label for each of its {n} items, but has {len(labels)}")
+        remarks = () if self.shape[1] > 1 or (far := float(np.abs(items).max())) <= USUAL else (_reach(far),)
+        return Data(items, labels=labels, remarks=remarks, **random_split(n, held_out(n)))
+
+    def _items(self) -> NDArray[Any]:
+        return _items(self.path, self.key, _stamp(self.path))
+
+
+def _reach(far: float) -> str:
+    return f"values reach {far:.3g}, and rows are used as they are: scale the columns to about 1, or use Table"
+
+
+def _stamp(path: str) -> int:
+    """When a file was last written: what was read of it before then no longer holds."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _items(path: str, key: str | None, stamp: int) -> NDArray[Any]:  # noqa: ARG001
+    return read_items_array(path, key)
+
+
+@lru_cache(maxsize=2)
+def _labels(path: str, stamp: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:  # noqa: ARG001
+    values = read_labels_array(path)
+    if values is None:
+        return None, ()
+    classes, places = np.unique(values, return_inverse=True)
+    return places.astype(np.int64), tuple(str(value) for value in classes)
+
+
+def read_items_array(path: str, key: str | None = None) -> NDArray[Any]:
+    """The images or rows of a .npy or .npz file as (N, C, H, W), uint8 or float32. Raises UserError."""
+    names = array_names(path)
+    chosen = key or next((name for name in ITEMS if name in names), names[0] if len(names) == 1 else None)
+    if chosen not in names:
+        hint = nearest(chosen, names) if chosen else f"it has {', '.join(names)}"
+        raise UserError(f"{path} must hold the array to use; write Arrays({path!r}, key=...): {hint}")
+    return as_items(read_array(path, chosen), path)
+
+
+def read_labels_array(path: str) -> NDArray[Any] | None:
+    """The labels (N,) of a .npz file, whole numbers or texts, or None where it has none. Raises UserError."""
+    name = next((name for name in LABELS if name in array_names(path)), None)
+    if name is None:
+        return None
+    labels = read_array(path, name)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.ndim != 1 or labels.dtype.kind not in "iubU":
+        raise UserError(
+            f"{path} must have labels (N,) of whole numbers or texts, but {name} is {labels.shape} {labels.dtype}; "
+            "save classes, or leave the array out"
+        )
+    return labels
+
+
+def array_names(path: str) -> list[str]:
+    """The names of the arrays in a .npz file; a .npy file's array is called "data". Raises UserError."""
+    if Path(path).suffix != ".npz":
+        return ["data"]
+    try:
+        with Path(path).open("rb") as file:
+            return list(np.load(file).files)
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_array(path: str, name: str) -> NDArray[Any]:
+    """One array of a .npy or .npz file. Raises UserError, for pickled objects too: NumPy never loads them unasked."""
+    try:
+        if Path(path).suffix == ".npz":
+            # A file of our own: NumPy leaves the one that it opens open where it is damaged.
+            with Path(path).open("rb") as file:
+                array = np.load(file)[name]
+        else:
+            array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"Arrays needs arrays, but {name} in {path} is none")
+    return array
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    text = " ".join(str(error).split())
+    reason = "it holds Python objects; save plain numbers" if "pickle" in text.lower() else text
+    return UserError(f"Arrays needs a readable .npy or .npz file, but {path}: {reason}")
+
+
+def as_items(array: NDArray[Any], path: str) -> NDArray[Any]:
+    """An array as (N, C, H, W), uint8 or float32. Raises UserError for what is neither images nor rows."""
+    if array.dtype.kind not in "uifb" or 0 in array.shape:
+        raise UserError(f"{path} must hold uint8 or floating-point numbers, but got {array.shape} {array.dtype}")
+    if array.ndim == 2:
+        return _as_rows(array, path)
+    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = np.moveaxis(array, 3, 1)
+    elif array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.shape[2] < 2:
+        raise UserError(f"{path} must be (N, H, W), (N, H, W, C), (N, C, H, W) or (N, columns), but got {array.shape}")
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    return _as_bytes(array, path) if array.dtype.kind in "ui" else _as_floats(array, path)
+
+
+def _as_rows(array: NDArray[Any], path: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(array, dtype=np.float32)[:, None, None]
+    if wrong := int((~np.isfinite(rows)).sum()):
+        raise UserError(f"{path} must hold finite numbers, but {wrong} are not; fill them in, or use Table")
+    return rows
+
+
+def _as_bytes(array: NDArray[Any], path: str) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        raise UserError(f"images of whole numbers must be uint8, but {path} has {array.dtype}; save .astype('uint8')")
+    # Only where the first images are as dark as that are all of them read.
+    if array[:100].max() <= 1 and array.max() == 1:
+        raise UserError(f"uint8 images must use 0 to 255, but {path} has 0 and 1 only; save them as booleans")
+    return array
+
+
+def _as_floats(array: NDArray[Any], path: str) -> NDArray[np.float32]:
+    low, high = float(array.min()), float(array.max())
+    # Not a number is neither below nor above.
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"images of floats must lie in [0, 1], but {path} has {low:.3g} to {high:.3g}; "
+            "save uint8 from 0 to 255, or divide"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)

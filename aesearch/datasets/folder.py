@@ -1,0 +1,161 @@
+"""A folder of images: any sizes and formats, brought to one shape."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.cache import cached, key
+from aesearch.errors import UserError
+
+ENDINGS = "png apng jpg jpeg jpe jfif jp2 j2k webp avif bmp dib gif ico tif tiff tga pcx sgi qoi pbm pgm ppm pnm pfm"
+SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
+NAMED = 3  # broken files that a remark names
+LEAST = 10
+READER_VERSION = 1  # raise it whenever a pixel of any image changes
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageFolder(Dataset):
+    """The images in the folder ``path`` and below, a class for each sub-folder of ``path`` if there are any.
+
+    size: (height, width), or one number for both: an image is shrunk or enlarged to cover it, then cut around its
+    centre. colour: RGB, else grey. Files that cannot be read are skipped and named in the remarks.
+    """
+
+    path: str
+    size: int | tuple[int, int] = 64
+    colour: bool = True
+
+    def __post_init__(self) -> None:
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if len(sides) != 2 or not all(isinstance(side, int) and side >= 4 for side in sides):
+            raise UserError(f"size must be pixels or (height, width), each at least 4, but got size={self.size!r}")
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def shape(self) -> Shape:
+        return (3 if self.colour else 1, *self._size)
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        return {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        folder = Path(self.path)
+        if not folder.is_dir():
+            return ()
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and image_files(entry))
+        return tuple(found) if len(found) > 1 else ()
+
+    def load(self, root: Path) -> Data:
+        folder = Path(self.path)
+        if not folder.is_dir():
+            raise UserError(f"ImageFolder needs a folder, but there is none at {folder}")
+        files = image_files(folder)
+        if not files:
+            raise UserError(f"ImageFolder needs images below its path, but found none below {folder}")
+        stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        name = key(READER_VERSION, self.shape, stamps)
+        path = root / "folders" / f"{name}.npy"
+        skipped = path.with_suffix(".skipped.json")
+
+        def fill(out: Bytes) -> None:
+            skipped.write_text(json.dumps(read_images(files, out)))
+
+        if not skipped.exists():
+            path.unlink(missing_ok=True)
+        images = cached(path, (len(files), *self.shape), fill)
+        broken: dict[str, str] = json.loads(skipped.read_text())
+        # Broken files keep an empty row, which no split refers to.
+        kept = np.array([i for i, file in enumerate(files) if str(file) not in broken], dtype=np.int64)
+        if len(kept) < LEAST:
+            raise UserError(
+                f"ImageFolder needs at least {LEAST} readable images, but {folder} has {len(kept)}"
+                + (f"; {named(broken)}" if broken else "")
+            )
+        splits = {split: kept[index] for split, index in random_split(len(kept), held_out(len(kept))).items()}
+        names = tuple(str(file.relative_to(folder)) for file in files)
+        remarks = (named(broken),) if broken else ()
+        return Data(images, labels=self._labels(names), names=names, remarks=remarks, **splits)
+
+    def _labels(self, names: Sequence[str]) -> NDArray[np.int64] | None:
+        """The class of each file: its sub-folder. Raises UserError for a file beside the sub-folders."""
+        classes = {name: i for i, name in enumerate(self.classes)}
+        if not classes:
+            return None
+        for name in names:
+            if Path(name).parts[0] not in classes:
+                raise UserError(
+                    f"each image must lie in a sub-folder, its class, but {name} lies beside {list(classes)}"
+                )
+        return np.array([classes[Path(name).parts[0]] for name in names], dtype=np.int64)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files in ``folder`` and below, in the order of their names; hidden ones are left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def read_image(file: Path, shape: Shape) -> Bytes:
+    """The image of a file in ``shape``, (C, H, W) uint8, upright, over white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        # A large JPEG is decoded no larger than twice what is needed, which takes a fraction of the time.
+        opened.draft(None, (2 * max(shape[1:]), 2 * max(shape[1:])))
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode.startswith("I"):
+            # 16 bits of grey: Pillow would clip them to 8.
+            image = Image.fromarray((np.asarray(image).clip(0, 65_535) // 257).astype(np.uint8))
+        if image.mode == "F":
+            image = Image.fromarray(_bytes(np.asarray(image)))
+        fitted = ImageOps.fit(
+            image.convert("RGB" if shape[0] == 3 else "L"), (shape[2], shape[1]), Image.Resampling.BILINEAR
+        )
+        pixels = np.asarray(fitted, dtype=np.uint8)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _bytes(pixels: NDArray[np.float32]) -> Bytes:
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(
+            f"floating-point pixels must lie in [0, 1], but reach {pixels.min():.3g} to {pixels.max():.3g}"
+        )
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def read_images(files: Sequence[Path], out: Bytes) -> dict[str, str]:
+    """Read ``files`` into ``out``, (N, C, H, W); what could not be read, by file, with the reason."""
+
+    def read(place: int) -> str:
+        try:
+            out[place] = read_image(files[place], out.shape[1:])
+        except Exception as error:  # Pillow's readers raise errors of many kinds on broken files
+            return " ".join(str(error).split()) or type(error).__name__
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        problems = list(pool.map(read, range(len(files))))
+    return {str(file): problem for file, problem in zip(files, problems, strict=True) if problem}
+
+
+def named(broken: Mapping[str, str]) -> str:
+    shown = "; ".join(f"{Path(file).name}: {reason}" for file, reason in list(broken.items())[:NAMED])
+    more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+    return f"{len(broken)} file(s) could not be read and were skipped: {shown}{more}"

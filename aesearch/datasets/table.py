@@ -1,0 +1,136 @@
+"""The rows of a table as a data set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split, stratified_split
+from aesearch.datasets.columns import MOST_LEVELS, as_text, fit, transform
+from aesearch.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST = 20
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Table(Dataset):
+    """The rows of a CSV or Parquet file. label: the column with the class, no input; drop: columns to leave out.
+
+    Numbers become (x - median) / (interquartile range / 1.349) of the train rows, clipped to 10 either way, so that a
+    normal column gets variance 1; a missing one is the median; where that range is 0, the standard deviation counts.
+    Categories become one column per level of the train rows, "(missing)" among them if any are; a level that those do
+    not have is 0 in all. Columns that do not vary in the train rows are left out. A fifth of the rows each, 10,000 at
+    most, by class where there is one, is val and test.
+    """
+
+    path: str
+    label: str | None = None
+    drop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.drop, tuple):
+            raise UserError(f'drop must be a tuple of columns, such as ("id",), but got drop={self.drop!r}')
+
+    @property
+    def shape(self) -> Shape:
+        return (1, 1, self._loaded().images.shape[3])
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        return {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._loaded().fitted["classes"])
+
+    def load(self, root: Path) -> Data:  # noqa: ARG002
+        return self._loaded()
+
+    def _loaded(self) -> Data:
+        file = Path(self.path)
+        stamp = file.stat().st_mtime_ns if file.is_file() else 0
+        return _load(self.path, self.label, self.drop, stamp)
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, label: str | None, drop: tuple[str, ...], stamp: int) -> Data:  # noqa: ARG001
+    return from_frame(read_frame(Path(path)), label, drop, path)
+
+
+def read_frame(path: Path) -> "pd.DataFrame":
+    """The table of a CSV or Parquet file, without the row numbers that pandas writes. Raises UserError."""
+    import pandas as pd
+
+    if not path.is_file():
+        others = [str(file) for file in path.parent.glob("*") if file.suffix in SUFFIXES]
+        raise UserError(f"there is no table {path}" + (f": {nearest(str(path), others)}" if others else ""))
+    try:
+        if path.suffix in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, sep=_separator(path), low_memory=False)
+    except Exception as error:  # pandas and pyarrow raise errors of many kinds
+        raise UserError(f"{path} must be a CSV or Parquet file, but: {' '.join(str(error).split())[:200]}") from error
+    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
+    if "Unnamed: 0" in frame and np.array_equal(frame["Unnamed: 0"], np.arange(len(frame))):
+        frame = frame.drop(columns="Unnamed: 0")
+    return frame
+
+
+def _separator(path: Path) -> str:
+    """What stands between the columns of a CSV file: by its first line, a comma, semicolon or tab."""
+    with path.open("rb") as file:
+        head = file.readline(1 << 16)
+    if b"\0" in head:
+        raise ValueError("it is not text")
+    return max(",;\t", key=lambda separator: head.count(separator.encode()))
+
+
+def from_frame(frame: "pd.DataFrame", label: str | None, drop: tuple[str, ...], name: str) -> Data:
+    """The data of a table, whose error messages call it ``name``. Raises UserError for what cannot be learnt from."""
+    columns = list(frame.columns)
+    for column in (*([label] if label else []), *drop):
+        if column not in columns:
+            raise UserError(f"{name} has no column {column!r}: {nearest(column, columns)}")
+    classes: tuple[str, ...] = ()
+    labels, names, remarks = None, None, []
+    if label:
+        if gone := int(frame[label].isna().sum()):
+            frame = frame[frame[label].notna()]
+            remarks.append(f"{gone} row(s) without a {label} were left out")
+            names = tuple(str(row) for row in frame.index)
+        labels, classes = _labels(frame[label], label, name)
+    if len(frame) < LEAST:
+        raise UserError(f"a table needs at least {LEAST} rows, but {name} has {len(frame)}")
+    n = len(frame)
+    splits = random_split(n, held_out(n)) if labels is None else stratified_split(labels, held_out(n))
+    features = frame.drop(columns=[*([label] if label else []), *drop])
+    fitted = fit(features.iloc[splits["train"]], name) | {"classes": list(classes), "label": label}
+    if fitted["left_out"]:
+        remarks.append(f"left out, as they do not vary in the train rows: {', '.join(fitted['left_out'])}")
+    rows, more = transform(features, fitted, name)
+    return Data(rows, labels=labels, names=names, remarks=(*remarks, *more), fitted=fitted, **splits)
+
+
+def _labels(values: "pd.Series[str]", label: str, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The class of each row and the names of the classes. Raises UserError for a column that holds none."""
+    from pandas.api.types import is_numeric_dtype
+
+    unique = sorted(values.unique()) if is_numeric_dtype(values) else sorted(map(as_text, values.unique()))
+    places = {as_text(value): place for place, value in enumerate(unique)}
+    if len(places) < 2:
+        raise UserError(f"the label {label!r} of {name} must have two classes or more, but has {list(places)}")
+    if len(places) > MOST_LEVELS or len(places) > max(2, len(values) // 2):
+        raise UserError(
+            f"the label {label!r} of {name} must be a class, but has {len(places)} different values in {len(values)} "
+            "rows; leave label out"
+        )
+    return np.array([places[as_text(value)] for value in values], dtype=np.int64), tuple(places)

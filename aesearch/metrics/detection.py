@@ -1,0 +1,74 @@
+"""How well a score tells anomalies from normal items. A higher score must mean more anomalous."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating]
+Flags = NDArray[np.bool_]
+
+
+def auroc(scores: Scores, anomalous: Flags) -> float:
+    """The area under the ROC curve: how often an anomaly scores higher than a normal item, ties counting half.
+
+    scores, anomalous: (N,). Range 0 to 1, 0.5 for noise. Blind to the share of anomalies and to
+    distances. Hanley and McNeil, Radiology 1982. Raises ValueError where all items are of one kind.
+    """
+    _checked(scores, anomalous)
+    order = np.argsort(scores, kind="stable")
+    _, start, count = np.unique(scores[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(scores))
+    ranks[order] = np.repeat(start + (count + 1) / 2, count)
+    positives = int(anomalous.sum())
+    wins = ranks[anomalous].sum() - positives * (positives + 1) / 2
+    return float(wins / (positives * (len(scores) - positives)))
+
+
+def average_precision(scores: Scores, anomalous: Flags) -> float:
+    """The mean of the precision over the anomalies found, in the order of falling scores; tied items are found at once.
+
+    scores, anomalous: (N,). Range 0 to 1, the share of anomalies for noise. Rewards anomalies at the very top.
+    Raises ValueError where all items are of one kind.
+    """
+    true, false = _curve(scores, anomalous)
+    precision = true / (true + false)
+    return float((np.diff(true, prepend=0) / true[-1] * precision).sum())
+
+
+def fpr_at_tpr(scores: Scores, anomalous: Flags, tpr: float = 0.95) -> float:
+    """The share of normal items that are called anomalous where the least share ``tpr`` of the anomalies is found.
+
+    scores, anomalous: (N,). Range 0 to 1, about ``tpr`` for noise. Raises ValueError where all items are of one kind.
+    """
+    true, false = _curve(scores, anomalous)
+    return float((false / false[-1])[np.searchsorted(true, tpr * true[-1] - 1e-9)])
+
+
+def threshold(clean: Scores, rule: Literal["quantile", "deviation"] = "quantile", at: float = 0.95) -> float:
+    """The score above which an item is called anomalous, from the scores (N,) of clean items alone.
+
+    rule: "quantile" takes the quantile ``at`` of them, so that 1 - ``at`` of clean items are called anomalous;
+    "deviation" takes their mean plus ``at`` standard deviations. Raises ValueError for no or non-finite scores.
+    """
+    if not len(clean) or not np.isfinite(clean).all():
+        raise ValueError("a threshold needs the finite scores of one clean item at least")
+    return float(np.quantile(clean, at) if rule == "quantile" else clean.mean() + at * clean.std())
+
+
+def _checked(scores: Scores, anomalous: Flags) -> None:
+    if scores.shape != anomalous.shape or scores.ndim != 1:
+        raise ValueError(f"scores and anomalous must be (N,) alike, but got {scores.shape} and {anomalous.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite, but {int((~np.isfinite(scores)).sum())} are not")
+    if anomalous.all() or not anomalous.any():
+        raise ValueError("there must be anomalies and normal items, but all are of one kind")
+
+
+def _curve(scores: Scores, anomalous: Flags) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many anomalies and how many normal items have at least each score, from the highest score down."""
+    _checked(scores, anomalous)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    found = anomalous[order].cumsum()[last]
+    return found, last + 1 - found

@@ -1,0 +1,139 @@
+"""What codes are worth to a classifier that has few labels."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.datasets import Dataset
+from aesearch.errors import UserError
+from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
+from aesearch.objectives import Objective
+from aesearch.scores.base import Score, Trained, batches
+
+FINE_TUNING_STEPS = 300
+FINE_TUNING_BATCH = 64
+
+
+def _check(labels: tuple[int, ...], draws: int, data: Dataset) -> None:
+    if not data.classes:
+        raise UserError(f"labels are needed, as of MNIST(), but got {data}")
+    if not labels or min(labels) < len(data.classes) or draws < 1:
+        raise UserError(f"labels must be at least {len(data.classes)}, one per class, and draws at least 1")
+
+
+@dataclass(frozen=True)
+class Probe(Score):
+    """Accuracy of a linear probe and of 5 nearest neighbours on codes, with so many ``labels`` of train.
+
+    Each is the mean of ``draws`` draws of the labels. raw: also the linear probe on the pixels themselves.
+    """
+
+    labels: tuple[int, ...] = (100, 1000)
+    draws: int = 3
+    raw: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        kinds = ("probe", "knn", *(("raw_probe",) if self.raw else ()))
+        return tuple(f"{kind}_{count}" for kind in kinds for count in self.labels)
+
+    def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
+        _check(self.labels, self.draws, data)
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        train, test = trained.codes("train"), trained.codes(split)
+        known, target = trained.labels("train"), trained.labels(split)
+        for count in self.labels:
+            values: dict[str, list[float]] = {}
+            for draw in range(self.draws):
+                chosen = labelled(known, min(count, len(known)), draw)
+                few = (train[chosen], known[chosen], test, target)
+                values.setdefault("probe", []).append(probe_accuracy(*few))
+                values.setdefault("knn", []).append(knn_accuracy(*few))
+                if self.raw:
+                    pixels = _pixels(trained, trained.index("train")[chosen])
+                    on_pixels = (pixels, known[chosen], _pixels(trained, trained.index(split)), target)
+                    values.setdefault("raw_probe", []).append(probe_accuracy(*on_pixels))
+            found |= {f"{kind}_{count}": float(np.mean(each)) for kind, each in values.items()}
+        return found
+
+
+def _pixels(trained: Trained, index: NDArray[np.int64]) -> NDArray[np.float32]:
+    parts = [trained.images(part).flatten(1).cpu().numpy() for part in batches(index)]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class FineTuned(Score):
+    """Accuracy of the encoder with a linear head, trained on so many ``labels``: from its weights, and from scratch.
+
+    Adam, 300 steps of at most 64 images, the same for both; each the mean of ``draws`` draws of labels.
+    """
+
+    labels: tuple[int, ...] = (100, 1000)
+    draws: int = 1
+    learning_rate: float = 1e-3
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{kind}_{count}" for kind in ("fine_tuned", "scratch") for count in self.labels)
+
+    def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
+        _check(self.labels, self.draws, data)
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        known = trained.labels("train")
+        for count in self.labels:
+            values: dict[str, list[float]] = {"fine_tuned": [], "scratch": []}
+            for draw in range(self.draws):
+                chosen = labelled(known, min(count, len(known)), draw)
+                for kind in values:
+                    values[kind].append(self._accuracy(trained, chosen, split, kind == "scratch", draw))
+            found |= {f"{kind}_{count}": float(np.mean(each)) for kind, each in values.items()}
+        return found
+
+    def _accuracy(self, trained: Trained, chosen: NDArray[np.int64], split: str, scratch: bool, seed: int) -> float:
+        x = trained.images(trained.index("train")[chosen])
+        y = torch.from_numpy(trained.labels("train")[chosen]).to(x.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _Classifier(deepcopy(trained.model), int(trained.labels("train").max()) + 1, scratch).to(x.device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=self.learning_rate)
+        generator = torch.Generator().manual_seed(seed)
+        size = min(FINE_TUNING_BATCH, len(x))
+        model.train()
+        for _ in range(FINE_TUNING_STEPS):
+            batch = torch.randperm(len(x), generator=generator)[:size].to(x.device)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            guesses = [model(trained.images(part)).argmax(1).cpu() for part in batches(trained.index(split))]
+        return float((torch.cat(guesses).numpy() == trained.labels(split)).mean())
+
+
+class _Classifier(nn.Module):
+    """An encoder's code means and a linear layer on them; ``scratch`` draws the encoder's weights anew."""
+
+    def __init__(self, model: Autoencoder, classes: int, scratch: bool) -> None:
+        super().__init__()
+        self.model = model
+        if scratch:
+            for module in self.model.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d | nn.GroupNorm):
+                    module.reset_parameters()
+        codes = self.model.encode(torch.zeros(2, *model.shape, device=next(model.parameters()).device))
+        self.head = nn.Linear(codes.shape[1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.model.encode(x))
+        return logits
