@@ -7,33 +7,102 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aesearch.datasets import MNIST, Sprites
-    from aesearch.study import ASHA, Maximize, Minimize, Study, load_study
+    from aesearch.datasets import (
+        CIFAR10,
+        EMNIST,
+        KMNIST,
+        MNIST,
+        MPI3D,
+        SVHN,
+        Arrays,
+        BreastCancer,
+        Cars3D,
+        CelebA,
+        Digits,
+        DSprites,
+        FashionMNIST,
+        ImageFolder,
+        Iris,
+        OneClass,
+        Shapes3D,
+        SmallNORB,
+        Sprites,
+        Table,
+        Wine,
+    )
+    from aesearch.model import Model, load_model
+    from aesearch.study import ASHA, Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "MNIST": "aesearch.datasets",
-    "Sprites": "aesearch.datasets",
+_DATASETS = (
+    "CIFAR10",
+    "EMNIST",
+    "KMNIST",
+    "MNIST",
+    "MPI3D",
+    "SVHN",
+    "Arrays",
+    "BreastCancer",
+    "Cars3D",
+    "CelebA",
+    "DSprites",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "Iris",
+    "OneClass",
+    "Shapes3D",
+    "SmallNORB",
+    "Sprites",
+    "Table",
+    "Wine",
+)
+_HOMES = dict.fromkeys(_DATASETS, "aesearch.datasets") | {
+    "Model": "aesearch.model",
+    "load_model": "aesearch.model",
     "ASHA": "aesearch.study",
     "Maximize": "aesearch.study",
     "Minimize": "aesearch.study",
     "Study": "aesearch.study",
     "load_study": "aesearch.study",
+    "size": "aesearch.study",
     "TrainConfig": "aesearch.train",
     "train": "aesearch.train",
 }
 
 __all__ = [
     "ASHA",
+    "CIFAR10",
+    "EMNIST",
+    "KMNIST",
     "MNIST",
+    "MPI3D",
+    "SVHN",
+    "Arrays",
+    "BreastCancer",
+    "Cars3D",
+    "CelebA",
+    "DSprites",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "Iris",
     "Maximize",
     "Minimize",
+    "Model",
+    "OneClass",
+    "Shapes3D",
+    "SmallNORB",
     "Sprites",
     "Study",
+    "Table",
     "TrainConfig",
+    "Wine",
+    "load_model",
     "load_study",
+    "size",
     "train",
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from aesearch.errors import UserError, nearest
+from aesearch.use.cli import add_use, resolve
 
 if TYPE_CHECKING:
     from aesearch.study import Study
@@ -52,6 +53,7 @@ def make_parser() -> Parser:
     run.add_argument(
         "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
     )
+    run.add_argument("--size", choices=["cpu", "gpu"], help="of a study file that has two sizes (cpu)")
     run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
     run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
     run.set_defaults(function=run_command, parser=run)
@@ -65,6 +67,12 @@ def make_parser() -> Parser:
     _add_store(report)
     report.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
     report.set_defaults(function=report_command, parser=report)
+
+    use = commands.add_parser(
+        "use", help="use a trained model: encode, sample, detect, export, ...", allow_abbrev=False
+    )
+    add_use(use, Parser)
+    use.set_defaults(function=use_command)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on 127.0.0.1", allow_abbrev=False)
     _add_store(ui)
@@ -149,6 +157,8 @@ def _overridden(options: argparse.Namespace) -> "Study":
 
     from aesearch.study import load_study
 
+    if options.size:
+        os.environ["AESEARCH_SIZE"] = options.size
     study = load_study(options.study)
     given = {"n_trials": options.trials, "seed": options.seed, "max_concurrent": options.max_concurrent}
     overrides = {"epochs": options.epochs, "replicas": options.replicas}
@@ -204,6 +214,51 @@ def report_command(options: argparse.Namespace) -> int:
         name = load_study(Path(name)).name
     print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
     return 0
+
+
+def use_command(options: argparse.Namespace) -> int:
+    """Do what is asked with a trained model."""
+    folder = _find_model(options.model, options.best, options.tracking_uri)
+
+    from aesearch.model import load_model
+    from aesearch.use.inputs import Source
+
+    model = load_model(folder, options.replica)
+    name = Path(options.model).stem or "model"
+    out = options.out or Path("use") / name / options.action
+    out.mkdir(parents=True, exist_ok=True)
+    source = Source(model, options, _data_folder(options.data))
+    for line in resolve(options.place)(model, source, out, options):
+        print(line)
+    return 0
+
+
+def _find_model(name: str, best: str | None, uri: str) -> Path:
+    """The folder of a model: itself, of an MLflow run, or of a study's knee or best trial. Raises UserError."""
+    folder = Path(name)
+    if folder.is_dir():
+        found = next(
+            (f for f in (folder, folder / "artifacts", folder / "model") if (f / "config.json").exists()), None
+        )
+        if found is None:
+            raise UserError(f"a model folder must hold config.json and model.safetensors, but {folder} does not")
+        return found
+
+    from aesearch.tracking import fetch_model, read_study
+
+    if re.fullmatch(r"[0-9a-f]{32}", name):
+        return fetch_model(uri, name)
+    if name.endswith(".py"):
+        from aesearch.study import load_study
+
+        name = load_study(folder).name
+
+    from aesearch.report import best_trial
+
+    results = read_study(uri, name)
+    key = best_trial(results, best)
+    print(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
+    return results.pictures[key]
 
 
 def ui_command(options: argparse.Namespace) -> int:

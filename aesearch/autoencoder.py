@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         row of zeros decodes the mean, and none (S = 0) decodes nothing. label: (B,) int64, for a conditional model.
         """
         code: Code = self.bottleneck(self.features(x, label), noise)
-        if not len(noise):
+        if not noise.shape[0]:
             return Output(code, x.new_empty(0, *x.shape))
         labels = None if label is None else label.expand(len(noise), len(label)).flatten()
         if code.log_var is None:
@@ -84,14 +84,14 @@ class Autoencoder(nn.Module):
     def features(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The encoder's output for images (B, C, H, W), and labels (B,) for a conditional model."""
         if label is not None:
-            plane = self.planes(self._one_hot(label, x)).view(len(x), 1, *self.shape[1:])
+            plane = self.planes(self._one_hot(label, x)).view(-1, 1, *self.shape[1:])
             x = torch.cat([x, plane.to(x.dtype)], dim=1)
         features: Tensor = self.encoder(x)
         return features
 
     def encode(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The codes (B, L) of images (B, C, H, W): posterior means, or what the decoder is given."""
-        code: Code = self.bottleneck(self.features(x, label), x.new_zeros(1, len(x), self.latent_dim))
+        code: Code = self.bottleneck(self.features(x, label), x.new_zeros(1, x.shape[0], self.latent_dim))
         return code.mean
 
     def decode(self, codes: Tensor, label: Tensor | None = None) -> Tensor:

@@ -178,9 +178,9 @@ class Codebook(nn.Module):
             self._learn(z.detach(), nearest_code)
         straight = z + (chosen - z).detach()
         batch, dim, height, width = features.shape
-        code = straight.view(batch, height, width, dim).movedim(-1, 1).flatten(1)
-        penalty = error.view(batch, -1).sum(1)
-        return Code(code, None, code.expand(samples, *code.shape), penalty, nearest_code.view(batch, -1))
+        code = straight.reshape(batch, height, width, dim).movedim(-1, 1).flatten(1)
+        penalty = error.reshape(batch, -1).sum(1)
+        return Code(code, None, code.expand(samples, *code.shape), penalty, nearest_code.reshape(batch, -1))
 
     @torch.no_grad()
     def _learn(self, z: Tensor, chosen: Tensor) -> None:

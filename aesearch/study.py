@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -180,7 +181,7 @@ class Study:
         places = {name: _places(distribution) for name, distribution in self.distributions.items()}
 
         def place(params: dict[str, Any]) -> list[int]:
-            return [places[name].index(params[name]) if name in params else -1 for name in places]
+            return [_nearest_place(places[name], params[name]) if name in params else -1 for name in places]
 
         return sorted((trial.params for trial in walk.trials), key=place)
 
@@ -213,11 +214,16 @@ class Study:
         """Try the space on a sample. Raises UserError for a metric that its configurations do not have."""
         for metric in self.searched:
             for _, config in self.probes:
-                known = [f"val/{name}" for name in config.metric_names()]
+                known = [f"val/{name}" for name in config.final_names("val")]
                 if metric.name not in known:
                     raise UserError(
                         f"unknown metric {metric.name!r} (a study searches over metrics that every trial measures "
                         f"on val): {nearest(metric.name, known)}"
+                    )
+                if self.early_stopping and metric.name.removeprefix("val/") not in config.metric_names():
+                    raise UserError(
+                        f"early_stopping needs a metric that is measured at each epoch, but {metric.name} is "
+                        f"measured at the end; leave early_stopping out"
                     )
         if self.sampler == "grid":
             self.grid()
@@ -241,6 +247,13 @@ def _experimental() -> Iterator[None]:
         yield
 
 
+def _nearest_place(values: list[Any], value: Any) -> int:
+    """Where ``value`` is among ``values``; steps of a float add up to a rounding error."""
+    if isinstance(value, float):
+        return min(range(len(values)), key=lambda i: abs(float(values[i]) - value))
+    return values.index(value)
+
+
 def _places(distribution: BaseDistribution) -> list[Any]:
     """All values of a finite distribution, in order."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
@@ -248,6 +261,11 @@ def _places(distribution: BaseDistribution) -> list[Any]:
     assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
     count = round((distribution.high - distribution.low) / (distribution.step or 1)) + 1
     return [distribution.low + i * (distribution.step or 1) for i in range(count)]
+
+
+def size() -> Literal["cpu", "gpu"]:
+    """What ``run --size`` asked for: studies that two CPU cores finish in minutes, or larger ones for a GPU."""
+    return "gpu" if os.environ.get("AESEARCH_SIZE") == "gpu" else "cpu"
 
 
 def load_study(path: Path) -> Study:

@@ -22,12 +22,16 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import add_to_model
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
 from aesearch.errors import UserError, nearest
@@ -190,6 +194,7 @@ class Tracker:
             if (record.folder / name).exists():
                 self._client.log_artifact(run, str(record.folder / name))
         if any(record.artifacts.iterdir()):
+            write_mlmodel(record.artifacts)
             self._client.log_artifacts(run, str(record.artifacts), "model")
         tags = [RunTag("aesearch.state", state["state"])]
         if state["reason"]:
@@ -320,6 +325,34 @@ def _history_rows(key: int, record: Record) -> list[dict[str, Any]]:
         for epoch in record.history()
         for r in range(len(epoch["metrics"]["train/loss"]))
     ]
+
+
+def fetch_model(uri: str, run: str) -> Path:
+    """The folder of the model of an MLflow run. Raises UserError where there is none."""
+    _quiet()
+    try:
+        return Path(download_artifacts(run_id=run, artifact_path="model", tracking_uri=uri))
+    except LOST as error:
+        raise UserError(f"the run {run} must have a model in {uri}, but: {_first_line(error)}") from error
+
+
+def write_mlmodel(folder: Path) -> None:
+    """Make the model in ``folder`` one that ``mlflow.pyfunc.load_model`` and ``mlflow models predict`` know.
+
+    Its input is a batch of items as floats, (-1, C, H, W); its output what the parameter ``output`` names: codes,
+    reconstructions or anomaly scores. No code and no pickle is stored: MLflow calls aesearch.serving.
+    """
+    if not (folder / "info.json").exists():
+        return
+    shape = json.loads((folder / "info.json").read_text())["shape"]
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *((-1,) * len(shape))))]),
+        ParamSchema([ParamSpec("output", DataType.string, "reconstruction")]),
+    )
+    model = Model(signature=signature)
+    add_to_model(model, loader_module="aesearch.serving", data=".")  # type: ignore[no-untyped-call]
+    model.save(str(folder / "MLmodel"))
 
 
 def _download(uri: str, run: Run, path: str) -> str:

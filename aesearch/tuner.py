@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -37,7 +38,6 @@ from aesearch.records import Record
 from aesearch.study import Study
 from aesearch.train import NonFiniteLossError, train
 
-PICTURED = 1000  # images that say where codes lie in a traversal
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
 
 
@@ -269,21 +269,20 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
         metrics = epoch.metrics
         if epoch.result:
             metrics = epoch.result.metrics
-            best = int(np.argmin(metrics["val/loss"]))
-            save_artifacts(
-                record.artifacts, config, dict(epoch.result.weights), data.images[data.test[:PICTURED]], best
-            )
+            save_artifacts(record.artifacts, config, epoch.result, data)
         record.append(epoch, time.perf_counter() - started)
         if epoch.result:
             record.finish(
                 {
                     "metrics": epoch.result.metrics,
                     "selected_epochs": epoch.result.epochs,
-                    "pictured_replica": best,
+                    "pictured_replica": int(np.argmin(metrics["val/loss"])),
                     "seconds": time.perf_counter() - started,
                 }
             )
-        values = {f"value{i}": float(np.median(metrics[name])) for i, name in enumerate(task["searched"])}
+        # A score is measured at the end only: until then its value is not known.
+        known = [metrics.get(name, (math.nan,)) for name in task["searched"]]
+        values = {f"value{i}": float(np.median(measured)) for i, measured in enumerate(known)}
         tune.report(
             {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
         )

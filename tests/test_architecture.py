@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aesearch"
 
 ARROWS = {
-    "__init__": {"datasets", "study", "train"},
-    "__main__": {"errors", "study", "ledger", "progress", "tracking", "tuner", "report"},
+    "__init__": {"datasets", "model", "study", "train"},
+    "__main__": {"errors", "study", "ledger", "model", "progress", "tracking", "tuner", "report", "use"},
     "errors": set(),
     "datasets": {"errors"},
     "networks": {"errors"},
@@ -32,7 +32,9 @@ ARROWS = {
         "objectives",
         "scores",
     },
-    "model": {"autoencoder", "errors", "objectives", "train"},
+    "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "train"},
+    "serving": {"errors", "model"},
+    "use": {"corruptions", "datasets", "errors", "metrics", "model", "objectives"},
     "study": {"errors", "train"},
     "records": {"train"},
     "ledger": {"errors", "records", "study", "train"},
@@ -40,7 +42,7 @@ ARROWS = {
     "tuner": {"errors", "ledger", "model", "records", "study", "train"},
     "tracking": {"errors", "records", "results"},
     "progress": set(),
-    "report": {"results"},
+    "report": {"errors", "results"},
 }
 
 

@@ -79,17 +79,15 @@ def test_row_numbers_that_pandas_wrote_are_no_column(tmp_path: Path):
 
 
 def test_what_is_missing_is_filled_in_and_counted(tmp_path: Path):
-    table = frame()
+    table = frame().astype({"visits": float})
     table.loc[:9, "age"] = np.nan
     table.loc[10, "visits"] = np.inf
     table.loc[::5, "colour"] = None
     table.loc[[3, 4], "ill"] = None
     data = Table(csv(tmp_path, table), label="ill").load(tmp_path)
-    assert data.fitted["features"][2:6] == ["colour=(missing)", "colour=blue", "colour=green", "colour=red"] or (
-        set(data.fitted["features"][2:6]) == {"colour=(missing)", "colour=blue", "colour=green", "colour=red"}
-    )
+    assert set(data.fitted["features"][2:6]) == {"colour=(missing)", "colour=blue", "colour=green", "colour=red"}
     assert len(data.images) == 98
-    assert data.names[3:5] == ("5", "6")
+    assert data.names[2:5] == ("2", "5", "6")
     assert data.images[0, 0, 0, 0] == 0
     assert data.remarks[0] == "2 row(s) without a ill were left out"
     assert data.remarks[1].startswith("29 value(s)")

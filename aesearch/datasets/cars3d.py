@@ -1,5 +1,6 @@
 """Cars3D, as published."""
 
+import gzip
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -75,9 +76,11 @@ class Cars3D(GroundTruth):
 
 def _meshes(path: Path, count: int) -> Iterator[tuple[int, tuple[str, IO[bytes]]]]:
     """The car files of the archive, each with its place among their names. Raises ValueError if not ``count``."""
-    with tarfile.open(path) as archive:
-        # In the order of the archive: going back would unpack it again.
-        cars = [item for item in archive if item.isfile() and "cars/" in item.name and item.name.endswith(".mat")]
+    with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
+        files = (item for item in archive if item.isfile() and "cars/" in item.name and "/._" not in item.name)
+        cars = [item for item in files if item.name.endswith(".mat")]
+        while stream.read(1 << 20):
+            pass  # its checksum is at its end
         if len(cars) != count:
             raise ValueError(f"{len(cars)} files of cars, not {count}")
         places = {name: place for place, name in enumerate(sorted(item.name for item in cars))}

@@ -56,7 +56,8 @@ class ImageFolder(Dataset):
         folder = Path(self.path)
         if not folder.is_dir():
             return ()
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and image_files(entry))
+        inside = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        found = sorted(entry.name for entry in inside if image_files(entry))
         return tuple(found) if len(found) > 1 else ()
 
     def load(self, root: Path) -> Data:

@@ -71,7 +71,8 @@ class GroundTruth(Dataset):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(f"{path}.lock"):
                     self.fetch(path)
-            array = root / name.lower() / f"{key(CONVERTER_VERSION, self.file, self.shape, sizes, _stamps(path))}.npy"
+            made_from = key(CONVERTER_VERSION, self.shape, sizes, _stamps(path))
+            array = root / "ground_truth" / f"{name.lower()}-{made_from}.npy"
             images = cached(array, (n, *self.shape), lambda out: self._convert(path, out))
         except UNREADABLE as error:
             raise UserError(

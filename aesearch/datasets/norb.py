@@ -4,6 +4,7 @@ LeCun, Huang, Bottou, "Learning methods for generic object recognition with inva
 """
 
 import gzip
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], np.dtype[Any], tuple[int, .
     form = path if path.is_file() else path.with_suffix("")
     opener: Any = gzip.open if form.suffix == ".gz" else open
     with opener(form, "rb") as file:
-        magic, count = np.frombuffer(file.read(8), "<i4").tolist()
+        magic, count = struct.unpack("<ii", file.read(8).ljust(8, b"\0"))
         if magic not in KINDS or not 1 <= count <= 8:
             raise ValueError(f"{form.name} that is not in NORB's format")
         sizes = np.frombuffer(file.read(4 * max(3, count)), "<i4")[:count]

@@ -25,7 +25,7 @@ class OneClass(Dataset):
         if not isinstance(self.data, Dataset) or not self.data.classes:
             raise UserError(f"OneClass needs data with labels, such as MNIST(), but got {self.data}")
         count = len(self.data.classes)
-        if not 0 < len(set(self._places())) < count:
+        if not 0 < len(set(self.normal_places)) < count:
             raise UserError(f"normal must be some of the {count} classes and not all, but got normal={self.normal!r}")
 
     @property
@@ -43,7 +43,7 @@ class OneClass(Dataset):
     def load(self, root: Path) -> Data:
         whole = self.data.load(root)
         assert whole.labels is not None
-        anomalous = ~np.isin(whole.labels, self._places())
+        anomalous = ~np.isin(whole.labels, self.normal_places)
         train, val = (index[~anomalous[index]] for index in (whole.train, whole.val))
         if not len(train) or not len(val) or not 0 < anomalous[whole.test].mean() < 1:
             raise UserError(
@@ -52,7 +52,8 @@ class OneClass(Dataset):
             )
         return replace(whole, anomalous=anomalous, train=train, val=val)
 
-    def _places(self) -> list[int]:
+    @property
+    def normal_places(self) -> list[int]:
         """The places of the normal classes. Raises UserError for what is none."""
         names = self.data.classes
         chosen = self.normal if isinstance(self.normal, tuple) else (self.normal,)

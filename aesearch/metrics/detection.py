@@ -45,15 +45,17 @@ def fpr_at_tpr(scores: Scores, anomalous: Flags, tpr: float = 0.95) -> float:
     return float((false / false[-1])[np.searchsorted(true, tpr * true[-1] - 1e-9)])
 
 
-def threshold(clean: Scores, rule: Literal["quantile", "deviation"] = "quantile", at: float = 0.95) -> float:
+def threshold(clean: Scores, rule: Literal["quantile", "deviation"] = "quantile", at: float | None = None) -> float:
     """The score above which an item is called anomalous, from the scores (N,) of clean items alone.
 
-    rule: "quantile" takes the quantile ``at`` of them, so that 1 - ``at`` of clean items are called anomalous;
-    "deviation" takes their mean plus ``at`` standard deviations. Raises ValueError for no or non-finite scores.
+    rule: "quantile" takes the quantile ``at`` (0.95) of them, so that 1 - ``at`` of clean items are called anomalous;
+    "deviation" takes their mean plus ``at`` (2) standard deviations. Raises ValueError for no or non-finite scores.
     """
     if not len(clean) or not np.isfinite(clean).all():
         raise ValueError("a threshold needs the finite scores of one clean item at least")
-    return float(np.quantile(clean, at) if rule == "quantile" else clean.mean() + at * clean.std())
+    if rule == "quantile":
+        return float(np.quantile(clean, 0.95 if at is None else at))
+    return float(clean.mean() + (2.0 if at is None else at) * clean.std())
 
 
 def _checked(scores: Scores, anomalous: Flags) -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from aesearch.report.analysis import analyse
+from aesearch.report.analysis import analyse, best_trial
 from aesearch.report.figures import draw_figures
 from aesearch.report.page import write_pages
 from aesearch.results import Results
 
-__all__ = ["write_report"]
+__all__ = ["best_trial", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> Path:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from scipy.stats import spearmanr
 
+from aesearch.errors import UserError, nearest
 from aesearch.results import Results
 
 LEAST_FOR_IMPORTANCE = 4
+LESS_IS_BETTER = frozenset({"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse"})
 
 
 def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -171,3 +173,20 @@ def _user_attr(name: str, trial: optuna.trial.FrozenTrial) -> float:
 def analyse(results: Results) -> Analysis:
     """The findings about ``results``, each computed when it is first asked for."""
     return Analysis(results)
+
+
+def best_trial(results: Results, metric: str | None = None) -> int:
+    """The complete trial that is best in a ``metric``, or the knee of the front (with one searched metric its best).
+
+    Raises UserError where no trial is complete, or the metric is not known.
+    """
+    analysis = analyse(results)
+    if analysis.complete.empty:
+        raise UserError("a model is taken of a complete trial, but the study has none")
+    if metric is None:
+        return analysis.knee
+    if metric not in analysis.measured:
+        raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
+    searched = dict(zip(analysis.metrics, analysis.signs, strict=True))
+    sign = searched.get(metric.replace("test/", "val/"), 1 if metric.split("/")[1] in LESS_IS_BETTER else -1)
+    return int(analysis.complete.index[int((analysis.complete[metric] * sign).to_numpy().argmin())])

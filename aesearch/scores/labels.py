@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ class FineTuned(Score):
     Adam, 300 steps of at most 64 images, the same for both; each the mean of ``draws`` draws of labels.
     """
 
+    splits: ClassVar[tuple[str, ...]] = ("test",)
     labels: tuple[int, ...] = (100, 1000)
     draws: int = 1
     learning_rate: float = 1e-3

@@ -1,0 +1,19 @@
+"""Trained models: kept, loaded, used."""
+
+from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
+from aesearch.model.store import from_json, read_model, restore, save_model, to_json
+from aesearch.model.trained import Model, load_model
+
+__all__ = [
+    "Model",
+    "from_json",
+    "load_model",
+    "read_model",
+    "reconstructions",
+    "restore",
+    "save_artifacts",
+    "save_grid",
+    "save_model",
+    "to_json",
+    "traversals",
+]

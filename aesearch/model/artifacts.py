@@ -1,0 +1,106 @@
+"""Everything that a trial leaves of its model: weights, what it says of val, and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from aesearch.datasets import Data, is_picture
+from aesearch.model.store import restore, save_model
+from aesearch.model.trained import Images, Labels, Model
+from aesearch.train import Result, TrainConfig
+
+SHOWN = 8
+STEPS = 9
+REACH = 2.5  # standard deviations of a code, to either side of its mean, that a traversal covers
+PICTURED = 512  # test images that traversals take the range of the codes from
+REFERENCED = 2000  # items of val whose codes and scores are kept
+
+
+def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data) -> None:
+    """Write the model of a trial, and the pictures of its replica with the lowest val/loss, into ``folder``."""
+    replica = int(np.argmin(result.metrics["val/loss"]))
+    info = {
+        "replica": replica,
+        "shape": list(config.data.shape),
+        "classes": list(config.data.classes),
+        "fitted": dict(data.fitted),
+        "metrics": {name: list(values) for name, values in result.metrics.items()},
+        "epochs": list(result.epochs),
+    }
+    model = Model(restore(config, result.weights, replica), config, info, {}, replica)
+    save_model(folder, config, result.weights, info, _reference(model, data))
+    images = data.images[data.test[:PICTURED]]
+    labels = _labels(model, data, data.test[:PICTURED])
+    if is_picture(model.shape):
+        save_grid(folder / "reconstructions.png", reconstructions(model, images[:SHOWN], _first(labels, SHOWN)))
+        save_grid(folder / "traversals.png", traversals(model, images, labels))
+
+
+def _reference(model: Model, data: Data) -> dict[str, torch.Tensor]:
+    index = data.val[:REFERENCED]
+    images, labels = data.images[index], _labels(model, data, index)
+    arrays: dict[str, NDArray[np.generic]] = dict(model.score(images, labels))
+    if model.config.code.spatial:
+        x = torch.from_numpy(np.array(images)).float() / (255 if images.dtype == np.uint8 else 1)
+        with torch.no_grad():
+            code = model.network.bottleneck(model.network.features(x), torch.zeros(1, len(x), 1))
+        arrays["indices"] = code.indices.numpy()
+    else:
+        arrays["codes"] = model.encode(images, labels)
+    if data.labels is not None:
+        arrays["labels"] = data.labels[index]
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def _labels(model: Model, data: Data, index: NDArray[np.int64]) -> Labels | None:
+    if not model.network.classes:
+        return None
+    assert data.labels is not None
+    return data.labels[index]
+
+
+def _first(labels: Labels | None, count: int) -> Labels | None:
+    return None if labels is None else labels[:count]
+
+
+def _scaled(images: Images) -> NDArray[np.float32]:
+    return images.astype(np.float32) / np.float32(255 if images.dtype == np.uint8 else 1)
+
+
+def reconstructions(model: Model, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
+    """(2, N, C, H, W) in [0, 1]: the images (N, C, H, W) and what the model makes of them."""
+    both: NDArray[np.float32] = np.stack([_scaled(images), model.reconstruct(images, labels)]).clip(0, 1)
+    return both
+
+
+def traversals(
+    model: Model, images: Images, labels: Labels | None = None, rows: int = 10, item: int = 0
+) -> NDArray[np.float32]:
+    """One row per code, (rows, STEPS, C, H, W) in [0, 1]: one image's code with one entry moved over its range.
+
+    images: (N, C, H, W) that say where codes lie; ``item`` of them is varied. Rows are ordered by how much
+    the code varies over the images, the most varying first, ``rows`` at most.
+    """
+    means = model.encode(images, labels)
+    centre, spread = means.mean(0), means.std(0, ddof=1) if len(means) > 1 else np.ones(means.shape[1], np.float32)
+    chosen = np.argsort(-spread, kind="stable")[:rows]
+    codes = np.tile(means[item], (len(chosen), STEPS, 1))
+    for row, j in enumerate(chosen):
+        codes[row, :, j] = centre[j] + spread[j] * np.linspace(-REACH, REACH, STEPS)
+    repeated = None if labels is None else np.repeat(labels[item : item + 1], codes.shape[0] * STEPS)
+    flat = model.decode(codes.reshape(-1, codes.shape[2]), repeated)
+    return flat.reshape(len(chosen), STEPS, *model.shape).clip(0, 1)
+
+
+def save_grid(path: Path, grid: NDArray[np.float32], least_pixels: int = 48) -> None:
+    """Write (rows, columns, C, H, W) images in [0, 1] as one PNG, each at least ``least_pixels`` high."""
+    rows, columns, channels, height, width = grid.shape
+    framed = np.full((rows, columns, channels, height + 2, width + 2), 0.5)
+    framed[..., 1:-1, 1:-1] = grid
+    sheet = framed.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
+    image = Image.fromarray(np.rint(sheet.squeeze(-1) * 255 if channels == 1 else sheet * 255).astype(np.uint8))
+    factor = -(-least_pixels // height)
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(path, optimize=True)

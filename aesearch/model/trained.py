@@ -1,0 +1,239 @@
+"""A trained model to work with: NumPy arrays in, NumPy arrays out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Codebook
+from aesearch.errors import UserError
+from aesearch.model.store import device_of, read_model, restore
+from aesearch.objectives import kl, pixels, reconstruction
+from aesearch.train import TrainConfig
+
+BATCH = 500
+COMPONENTS = 10  # of the mixture of Gaussians fitted to codes
+
+Images = NDArray[Any]
+Codes = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Prior = Literal["model", "mixture"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One replica of a trained autoencoder.
+
+    Images are (N, C, H, W), uint8 or floats in [0, 1]; rows of a table are (N, 1, 1, columns), scaled as in training.
+    Labels (N,) are numbers of ``classes`` and only a conditional model takes them, and needs them.
+    """
+
+    network: Autoencoder
+    config: TrainConfig
+    info: Mapping[str, Any]
+    reference: Mapping[str, Tensor]
+    replica: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.network.shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.info["classes"])
+
+    @torch.no_grad()
+    def encode(self, images: Images, labels: Labels | None = None) -> Codes:
+        """(N, L) the codes: posterior means, or of a codebook the chosen vectors."""
+        return _joined([self.network.encode(x, y) for x, y in self._batches(images, labels)])
+
+    @torch.no_grad()
+    def decode(self, codes: NDArray[np.floating], labels: Labels | None = None) -> NDArray[np.float32]:
+        """(N, C, H, W) what codes (N, L) stand for: expected pixels, or expected entries of a row."""
+        width = self._code_length
+        if codes.ndim != 2 or codes.shape[1] != width:
+            raise UserError(f"codes must be (N, {width}), but got {codes.shape}")
+        self._check_labels(labels, len(codes))
+        parts = []
+        for start in range(0, len(codes), BATCH):
+            z = torch.as_tensor(codes[start : start + BATCH], dtype=torch.float32, device=device_of(self.network))
+            y = None if labels is None else torch.as_tensor(labels[start : start + BATCH], device=z.device)
+            parts.append(self._pixels(self.network.decode(z, y)))
+        return _joined(parts)
+
+    @torch.no_grad()
+    def reconstruct(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
+        """(N, C, H, W) what the model makes of images; a denoising one makes them clean."""
+        return self.decode(self.encode(images, labels), labels)
+
+    @torch.no_grad()
+    def score(self, images: Images, labels: Labels | None = None) -> dict[str, NDArray[np.float32]]:
+        """Anomaly scores (N,), higher for stranger items: ``error``, and for a VAE ``elbo``.
+
+        error: squared error per pixel. elbo: the negative evidence lower bound in nats, the code mean decoded.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for x, y in self._batches(images, labels):
+            output = self.network(x, x.new_zeros(1, len(x), self.network.latent_dim), y)
+            error = (self._pixels(output.logits[0]) - x) ** 2
+            found.setdefault("error", []).append(error.flatten(1).mean(1))
+            if output.code.log_var is not None and output.log_prior is None:
+                nats = reconstruction(self.config.objective, output, x) + kl(output)
+                found.setdefault("elbo", []).append(nats)
+        return {name: _joined(parts) for name, parts in found.items()}
+
+    @torch.no_grad()
+    def rate(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
+        """(N,) bits that the code of an image takes: KL from the prior for a VAE, log2 of the choices of a codebook."""
+        parts = []
+        for x, y in self._batches(images, labels):
+            output = self.network(x, x.new_zeros(1, len(x), self.network.latent_dim), y)
+            if output.code.log_var is not None:
+                parts.append(kl(output) / np.log(2))
+            elif output.code.indices is not None:
+                bits = output.code.indices.shape[1] * float(np.log2(self._codebook.options.codes))
+                parts.append(torch.full((len(x),), bits))
+            else:
+                raise UserError("a rate needs a model with a prior or a codebook, but its code is plain numbers")
+        return _joined(parts)
+
+    def sample(
+        self, count: int, label: int | None = None, prior: Prior = "model", seed: int = 0
+    ) -> NDArray[np.float32]:
+        """(count, C, H, W) new items.
+
+        prior: "model" draws codes from the prior that the model was trained with; "mixture" from a mixture of ten
+        Gaussians fitted to the codes of val (of a codebook: each place's entry as often as val has it there), which
+        any model has. label: the class asked for, of a conditional model, or of a mixture fitted to that class alone.
+        """
+        if label is not None and not 0 <= label < len(self.classes):
+            raise UserError(f"label must be from 0 to {len(self.classes) - 1}, but got {label}")
+        codes = self._from_mixture(count, label, seed) if prior == "mixture" else self._from_prior(count, label, seed)
+        if not self.network.classes:
+            return self.decode(codes)
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(self.network.classes, size=count) if label is None else np.full(count, label)
+        return self.decode(codes, labels.astype(np.int64))
+
+    @torch.no_grad()
+    def _from_prior(self, count: int, label: int | None, seed: int) -> Codes:
+        objective = self.config.objective
+        if not (objective.variational or objective.draws):
+            raise UserError(f"{type(objective).__name__} has no prior to sample from; write --prior mixture")
+        if label is not None and not self.network.classes:
+            raise UserError("a class can be asked of a conditional model; of another one write --prior mixture")
+        rng = np.random.default_rng(seed)
+        noise = rng.standard_normal((count, self.network.latent_dim), dtype=np.float32)
+        if not hasattr(self.network, "pseudo_inputs"):
+            return noise
+        mean, log_var = self.network.encoder(self.network.pseudo_inputs).chunk(2, dim=1)
+        chosen = torch.from_numpy(rng.integers(len(mean), size=count)).to(mean.device)
+        spread = torch.exp(0.5 * log_var[chosen])
+        codes: Codes = (mean[chosen] + spread * torch.from_numpy(noise).to(mean.device)).cpu().numpy()
+        return codes
+
+    def _from_mixture(self, count: int, label: int | None, seed: int) -> Codes:
+        from sklearn.mixture import GaussianMixture
+
+        known = self._reference("indices" if "indices" in self.reference else "codes")
+        if label is not None:
+            known = known[self._reference("labels") == label]
+        if len(known) < 2:
+            raise UserError(f"a mixture needs codes of val, but class {label} has {len(known)}")
+        if "indices" in self.reference:
+            rng = np.random.default_rng(seed)
+            places = np.arange(known.shape[1])
+            return self._vectors(known[rng.integers(len(known), size=(count, len(places))), places])
+        mixture = GaussianMixture(min(COMPONENTS, len(known) // 2 or 1), reg_covar=1e-4, random_state=seed).fit(known)
+        drawn, _ = mixture.sample(count)
+        return np.random.default_rng(seed).permutation(drawn).astype(np.float32)
+
+    def interpolate(self, a: Images, b: Images, steps: int = 9, spherical: bool = False) -> NDArray[np.float32]:
+        """(N, steps, C, H, W) from images ``a`` to images ``b``, (N, C, H, W) each, in steps of their codes.
+
+        spherical: along a great circle (Shoemake 1985), which keeps to the lengths that codes of a Gaussian prior have.
+        """
+        start, end = self.encode(a), self.encode(b)
+        weights = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
+        path = _slerp(start, end, weights) if spherical else (1 - weights) * start[:, None] + weights * end[:, None]
+        return self.decode(path.reshape(-1, path.shape[2])).reshape(len(start), steps, *self.shape)
+
+    def _vectors(self, indices: NDArray[np.int64]) -> Codes:
+        """The codes (N, L) of codebook entries (N, places)."""
+        vectors = self._codebook.vectors.detach().cpu()[torch.from_numpy(indices)]
+        return vectors.movedim(2, 1).flatten(1).numpy()
+
+    @property
+    def _codebook(self) -> Codebook:
+        assert isinstance(self.network.bottleneck, Codebook)
+        return self.network.bottleneck
+
+    @cached_property
+    def _code_length(self) -> int:
+        blank = np.zeros((1, *self.shape), np.float32)
+        return int(self.encode(blank, np.zeros(1, np.int64) if self.network.classes else None).shape[1])
+
+    def _reference(self, name: str) -> NDArray[Any]:
+        if name not in self.reference:
+            raise UserError(f"the model's folder must hold {name} of val (reference.safetensors), but does not")
+        array: NDArray[Any] = self.reference[name].numpy()
+        return array
+
+    def clean_scores(self) -> dict[str, NDArray[np.float32]]:
+        """The anomaly scores of the val split, (N,) each. Raises UserError where the training did not keep them."""
+        self._reference("error")
+        return {name: self.reference[name].numpy() for name in ("error", "elbo") if name in self.reference}
+
+    def _pixels(self, logits: Tensor) -> Tensor:
+        return pixels(logits, self.config.objective.likelihood)
+
+    def _check_labels(self, labels: Labels | None, count: int) -> None:
+        if bool(self.network.classes) != (labels is not None):
+            state = "conditional: it needs labels" if self.network.classes else "not conditional: it takes no labels"
+            raise UserError(f"the model is {state}")
+        if labels is not None and (len(labels) != count or not ((labels >= 0) & (labels < len(self.classes))).all()):
+            raise UserError(f"labels must be {count} numbers from 0 to {len(self.classes) - 1}")
+
+    def _batches(self, images: Images, labels: Labels | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        if images.ndim != 4 or images.shape[1:] != self.shape:
+            raise UserError(f"images must be (N, {', '.join(map(str, self.shape))}), but got {images.shape}")
+        self._check_labels(labels, len(images))
+        device = device_of(self.network)
+        for start in range(0, len(images), BATCH):
+            part = np.array(images[start : start + BATCH])
+            x = torch.from_numpy(part).to(device).float()
+            y = None if labels is None else torch.as_tensor(labels[start : start + BATCH], device=device)
+            yield (x / 255 if part.dtype == np.uint8 else x), y
+
+
+def _joined(parts: list[Tensor]) -> NDArray[np.float32]:
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def _slerp(start: Codes, end: Codes, weights: Codes) -> Codes:
+    """Along the great circle between the directions, the length moving linearly. Shapes (N, L), (N, L), (1, S, 1)."""
+    lengths = [np.linalg.norm(codes, axis=1, keepdims=True).clip(1e-8) for codes in (start, end)]
+    a, b = (codes / length for codes, length in zip((start, end), lengths, strict=True))
+    angle = np.arccos((a * b).sum(1).clip(-1, 1)).clip(1e-4)[:, None, None]
+    direction = (np.sin((1 - weights) * angle) * a[:, None] + np.sin(weights * angle) * b[:, None]) / np.sin(angle)
+    path: Codes = direction * ((1 - weights) * lengths[0][:, None] + weights * lengths[1][:, None])
+    return path
+
+
+def load_model(folder: Path | str, replica: int | None = None, config: TrainConfig | None = None) -> Model:
+    """A saved model, on the CPU: the replica with the lowest val/loss, unless another one is asked for.
+
+    folder: the artifacts of a trial, or what ``aesearch use MODEL export`` wrote. config: needed only where the saved
+    one is made of a study file's own types. Raises UserError.
+    """
+    saved = read_model(Path(folder), config)
+    replica = int(saved.info["replica"]) if replica is None else replica
+    network = restore(saved.config, saved.weights, replica)
+    return Model(network, saved.config, saved.info, saved.reference, replica)

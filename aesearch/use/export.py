@@ -1,0 +1,111 @@
+"""A model to take away: weights, configuration, a model card, and a program that runs without aesearch."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aesearch.errors import UserError
+from aesearch.model import Model, save_model, to_json
+from aesearch.objectives import pixels
+from aesearch.use.inputs import Source
+
+PROGRAM = "model.pt2"
+TOLERANCE = 1e-5
+
+
+class _Program(nn.Module):
+    """Images (B, C, H, W), and labels (B,) if it is conditional, to codes (B, L) and reconstructions (B, C, H, W)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.network = model.network
+        self.likelihood = model.config.objective.likelihood
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        codes = self.network.encode(images, label)
+        return codes, pixels(self.network.decode(codes, label), self.likelihood)
+
+
+def export(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
+    """The folder of one replica: safetensors, config.json, info.json, model_card.md and a torch.export program."""
+    from dataclasses import replace
+
+    config = replace(model.config, replicas=1)
+    weights = {name: tensor[None] for name, tensor in model.network.state_dict().items()}
+    save_model(out, config, weights, dict(model.info) | {"replica": 0}, model.reference)
+    (out / "model_card.md").write_text(card(model))
+    error = export_program(model, out / PROGRAM)
+    return [f"model.safetensors, config.json, model_card.md and {PROGRAM} (equal to {error:.1e}): {out}"]
+
+
+def export_program(model: Model, path: Path) -> float:
+    """Write the torch.export program, read it again, and return its largest difference from the model's outputs.
+
+    Raises UserError where that is above 1e-5 of the outputs' size.
+    """
+    program = _Program(model).eval()
+    torch.manual_seed(0)
+    x = torch.rand(3, *model.shape)
+    inputs = (x, torch.zeros(3, dtype=torch.int64)) if model.network.classes else (x,)
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in inputs)
+    with torch.no_grad():
+        exported = torch.export.export(program, inputs, dynamic_shapes=shapes)
+        torch.export.save(exported, path)
+        again = torch.export.load(path).module()
+        other = tuple(torch.cat([tensor, tensor]) for tensor in inputs)
+        differences: list[float] = [
+            ((a - b).abs() / b.abs().clamp(min=1)).max().item()
+            for a, b in zip(again(*other), program(*other), strict=True)
+        ]
+    if max(differences) > TOLERANCE:
+        raise UserError(
+            f"the exported program must equal the model to {TOLERANCE}, but differs by {max(differences):.2e}"
+        )
+    return max(differences)
+
+
+def card(model: Model) -> str:
+    """A model card in Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
+    config = model.config
+    metrics = model.info.get("metrics", {})
+    rows = "\n".join(
+        f"| {name} | {values[model.replica]:.5g} | {min(values):.5g} to {max(values):.5g} |"
+        for name, values in sorted(metrics.items())
+        if name.startswith("test/")
+    )
+    parameters = sum(p.numel() for p in model.network.parameters())
+    given = ", label (B,) int64" if model.network.classes else ""
+    fitted = "\nColumns are scaled as `fitted` in info.json says." if model.info.get("fitted") else ""
+    return f"""# {type(config.objective).__name__} autoencoder
+
+{parameters:,} parameters, code of {config.latent_dim} numbers, trained by aesearch.
+
+## Data
+`{config.data}`: items of {model.shape}, {len(model.classes)} classes. Images are floats in [0, 1].{fitted}
+
+## Use
+```python
+import torch
+program = torch.export.load("{PROGRAM}").module()
+codes, reconstructions = program(images)  # images (B, {", ".join(map(str, model.shape))}) float32{given}
+```
+or `aesearch.load_model(".")`, which also samples, interpolates and scores anomalies.
+
+## Measured on test
+| metric | this replica | over {config.replicas} replicas |
+|---|---|---|
+{rows}
+
+## Limits
+It knows what its training data holds and nothing else: judge it on your own data first. Reconstructions are expected
+values, so they are smoother than the data. Anomaly scores compare only within this model.
+
+## Configuration
+```json
+{json.dumps(to_json(config), indent=1)}
+```
+"""

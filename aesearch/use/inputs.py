@@ -1,0 +1,45 @@
+"""The items that a model is used on."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.datasets import Items, read_items
+from aesearch.errors import UserError
+from aesearch.model import Model
+
+
+class Source:
+    """The items asked for, read when they are first needed: a file or folder, or the test split of the model's data."""
+
+    def __init__(self, model: Model, options: argparse.Namespace, data: Path) -> None:
+        self.model = model
+        self.options = options
+        self.data = data
+
+    def items(self) -> Items:
+        """Raises UserError where they cannot be had."""
+        path: Path | None = self.options.input
+        found = read_items(path, self.model.config.data, self.model.info["fitted"]) if path else self._test()
+        limit = self.options.limit or len(found.images)
+        labels = None if found.labels is None else found.labels[:limit]
+        return Items(found.images[:limit], found.names[:limit], labels, found.remarks)
+
+    def given_labels(self, items: Items) -> NDArray[np.int64] | None:
+        """The labels to give to the model: those of the items, if it is conditional. Raises UserError without."""
+        if not self.model.network.classes:
+            return None
+        if items.labels is None:
+            raise UserError(
+                "the model is conditional, so its items must have labels: sub-folders, or a label array or column"
+            )
+        return items.labels
+
+    def _test(self) -> Items:
+        data = self.model.config.data.load(self.data)
+        index = data.test
+        names = tuple(data.names[i] if data.names else str(i) for i in index)
+        labels = None if data.labels is None else data.labels[index]
+        return Items(data.images[index], names, labels, data.remarks)
