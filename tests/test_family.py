@@ -95,8 +95,9 @@ def check(trained: TrainConfig, data: Data, folder) -> None:
     save_model(folder, trained, dict(result.weights))
     x = torch.from_numpy(np.array(data.images[data.test])).float() / 255
     for replica in range(2):
-        model, loaded = load_model(folder, replica)
-        assert loaded == trained
+        loaded = load_model(folder, replica)
+        assert loaded.config == trained
+        model = loaded.network
         label = torch.zeros(len(x), dtype=torch.int64) if trained.conditional else None
         with torch.no_grad():
             logits = model.decode(model.encode(x, label), label)

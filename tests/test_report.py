@@ -37,6 +37,7 @@ def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) 
         params = {"beta": beta, "latent_dim": int(rng.integers(4, 17)), "network": ["mlp", "conv"][key % 2]}
         spread = np.linspace(-1, 1, replicas) if replicas > 1 else np.zeros(1)
         base = {"val/mse": 0.01 + 0.002 * np.log(beta), "val/mig": 0.2 + 0.05 * np.log(beta), "val/loss": 9 + beta}
+        base |= {"val/probe_10": 0.5, "val/probe_100": 0.7 + 0.01 * beta, "val/pca_mse": 0.02}
         values = {
             name: value * (1 + 0.02 * spread)
             for split in ("val", "test")
@@ -134,6 +135,8 @@ def test_a_report_is_written_whatever_came_of_the_study(tmp_path, change, missin
     assert html.count("data:image/png;base64,") == len(drawn)
     assert "http" not in html.replace("http-equiv", "")
     assert "What does &lt;beta&gt; do?" in html
+    assert ("probe: test accuracy" in markdown) == bool(change.get("complete", 12)), "explained where it was measured"
+    assert "perplexity:" not in markdown
     assert "it broke &lt;b&gt;" in html
     for name in drawn:
         assert f"(figures/{name})" in markdown

@@ -65,7 +65,8 @@ def test_a_study_is_searched_tracked_and_leaves_its_models(in_tmp, data_root):
         row = results.trials.set_index("trial").loc[key]
         assert trial.values == [row["val/mse"], row["val/mig"]]
         assert row["param:beta"] == trial.params["beta"]
-        model, config = load_model(results.pictures[key], replica=1)
+        loaded = load_model(results.pictures[key], replica=1)
+        model, config = loaded.network, loaded.config
         assert config.objective.beta == trial.params["beta"]
         assert model.decoder[0].in_features == 3
         assert (results.pictures[key] / "reconstructions.png").stat().st_size > 500
@@ -162,7 +163,7 @@ def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
     with pytest.raises(UserError, match="must be of aesearch's own types, but got type 'Shrunk'"):
         load_model(folder)
     config = study.config(ledger.trials()[0])
-    assert load_model(folder, config=config)[0].decoder[0].in_features == config.latent_dim
+    assert load_model(folder, config=config).network.decoder[0].in_features == config.latent_dim
 
 
 def test_the_reports_tables_have_the_columns_that_are_promised(in_tmp, data_root):

@@ -36,7 +36,8 @@ def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data
     labels = _labels(model, data, data.test[:PICTURED])
     if is_picture(model.shape):
         save_grid(folder / "reconstructions.png", reconstructions(model, images[:SHOWN], _first(labels, SHOWN)))
-        save_grid(folder / "traversals.png", traversals(model, images, labels))
+        if not config.code.spatial:
+            save_grid(folder / "traversals.png", traversals(model, images, labels))
 
 
 def _reference(model: Model, data: Data) -> dict[str, torch.Tensor]:

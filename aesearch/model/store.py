@@ -127,7 +127,7 @@ def read_model(folder: Path, config: TrainConfig | None = None) -> Saved:
         config = config or _config(json.loads((folder / CONFIG).read_text()), info)
         weights = load_file(folder / WEIGHTS)
         reference = load_file(folder / REFERENCE) if (folder / REFERENCE).exists() else {}
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"a model folder must hold {WEIGHTS}, {CONFIG} and {INFO}, but {folder}: {reason}") from error
     return Saved(config, weights, info, reference)

@@ -1,5 +1,6 @@
 """The figures of a report. Each is a function of the analysis; it returns None where it has nothing to show."""
 
+import re
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -26,6 +27,9 @@ DPI = 110
 MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
 COLOURS = "viridis"
 BINS = 4
+MOST_LINES = 16
+# What a metric is held against, and what to call it.
+BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
 
 def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
@@ -119,7 +123,9 @@ def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
 
 def sweeps(analysis: Analysis) -> Figure | None:
     """Every metric on test against every parameter."""
-    metrics = [m for m in analysis.tested if m not in ("test/loss", "test/bce")]
+    hidden = {"test/loss", "test/bce", *(baseline for baseline, _ in BASELINES.values())}
+    hidden |= {metric for members in _families(analysis).values() for _, metric in members}
+    metrics = [m for m in analysis.tested if m not in hidden]
     parameters = analysis.parameters
     size = (max(5.5, 4.2 * len(parameters)), 2.6 * len(metrics))
     figure, axes = plt.subplots(
@@ -138,6 +144,10 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
     numeric = analysis.is_numeric(parameter)
     x = frame[f"param:{parameter}"] if numeric else frame[f"param:{parameter}"].astype(str)
     axis.errorbar(x, frame[metric], yerr=_errors(frame, metric), fmt="o", ms=5, color="#0072b2", ecolor="0.7")
+    if metric in BASELINES and BASELINES[metric][0] in frame:
+        baseline, label = BASELINES[metric]
+        axis.plot(x, frame[baseline], "s", ms=5, mfc="none", mec="0.35", label=label)
+        axis.legend(fontsize=9)
     if analysis.knee in frame.index:
         axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
     if analysis.is_log(parameter):
@@ -147,6 +157,41 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         rho = analysis.rank_correlation(parameter, metric)
         if np.isfinite(rho):
             axis.set_title(f"Spearman {rho:+.2f}", fontsize=10, loc="right")
+
+
+def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:
+    """Metrics on test that end in a number, such as probe_10 and probe_100: by what comes before it."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for metric in analysis.tested:
+        if match := re.fullmatch(r"test/(.+)_([0-9.]+)", metric):
+            found.setdefault(match[1], []).append((float(match[2]), metric))
+    return {name: sorted(members) for name, members in found.items() if len(members) > 1}
+
+
+def families(analysis: Analysis) -> Figure | None:
+    """Each family of metrics over its number, a line per trial, in the colour of its parameters."""
+    found = _families(analysis)
+    if not found or len(analysis.complete) > MOST_LINES:
+        return None
+    size = (4.1 * len(found) + 1.6, 4.4)
+    figure, axes = plt.subplots(1, len(found), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    colours = sns.color_palette(COLOURS if _colouring(analysis) else "colorblind", len(analysis.complete))
+    for axis, (name, members) in zip(axes[0], found.items(), strict=True):
+        numbers, metrics = zip(*members, strict=True)
+        for colour, (_, row) in zip(colours, analysis.complete.iterrows(), strict=True):
+            label = ", ".join(f"{parameter} = {row[f'param:{parameter}']}" for parameter in analysis.parameters)
+            values = row[list(metrics)].to_numpy(dtype=float)
+            ends = row[[f"{metric}_{end}" for end in ("min", "max") for metric in metrics]].to_numpy(dtype=float)
+            errors = np.abs(ends.reshape(2, -1) - values)
+            axis.errorbar(numbers, values, yerr=errors, fmt="o-", ms=4, color=colour, label=label)
+        if numbers[-1] > 20 * numbers[0] > 0:
+            axis.set_xscale("log")
+            _label_log(axis.xaxis)
+        axis.set_title(name)
+    axes[0][0].set_ylabel("on test")
+    figure.supxlabel("the number in the metric's name")
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    return figure
 
 
 def heat_map(analysis: Analysis) -> Figure | None:
@@ -190,11 +235,10 @@ def _cells(analysis: Analysis, parameter: str) -> "pd.Series[Any]":
 def learning_curves(analysis: Analysis) -> Figure | None:
     """The searched metrics over the epochs: a line per trial (median of its replicas), the knee with its range."""
     history = analysis.results.history
-    figure, axes = plt.subplots(
-        1, len(analysis.metrics), figsize=(6.2 * len(analysis.metrics), 4.4), layout="constrained", squeeze=False
-    )
+    metrics = [metric for metric in analysis.metrics if metric in history] or ["val/loss"]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(6.2 * len(metrics), 4.4), layout="constrained", squeeze=False)
     colouring = _colouring(analysis)
-    for axis, metric in zip(axes[0], analysis.metrics, strict=True):
+    for axis, metric in zip(axes[0], metrics, strict=True):
         spread = history.groupby(["trial", "epoch"])[metric].agg(["median", "min", "max"])
         for key in spread.index.unique("trial"):
             colour: object = "0.6"
@@ -278,6 +322,10 @@ def traversals(analysis: Analysis) -> Figure | None:
 FIGURES: dict[str, tuple[Callable[[Analysis], Figure | None], str]] = {
     "plane": (plane, "The searched metrics of every trial: median over the replicas, bars from the least to the most."),
     "sweeps": (sweeps, "Each metric on test against each swept parameter; the circled trial is the chosen one."),
+    "families": (
+        families,
+        "Metrics of one name over the number in it (of labels, of test noise): median and range over the replicas.",
+    ),
     "heat_map": (heat_map, "The searched metrics on test over the two most important parameters, averaged per cell."),
     "importance": (importance, "How much of the variance of each metric each parameter explains."),
     "learning_curves": (

@@ -21,7 +21,7 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "failures": words.failures(analysis),
         "findings": words.findings(analysis),
         "figures": figures,
-        "protocol": words.PROTOCOL,
+        "protocol": words.protocol(analysis),
     }
     front, trials = _front_table(analysis), _trials_table(analysis)
     environment = jinja2.Environment(

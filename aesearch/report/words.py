@@ -23,6 +23,27 @@ PROTOCOL = [
     "cannot reach 1 for a factor with more than 20 values. sap: the R^2 form, on the same codes; not comparable with "
     "the SVM form. Images go in clean; denoising_mse is of noisy inputs against clean targets.",
 ]
+# What is said of a metric only where it was measured, by the beginning of its name.
+EXPLAINED = {
+    "perplexity": "perplexity: exp(entropy) of how often the split uses each entry of the codebook.",
+    "sparsity": "sparsity: the share of code values of at most 1 % of their unit's largest magnitude.",
+    "psnr_gain": "psnr_gain: dB of PSNR over the noisy image clipped to [0, 1], mean over images; with a number, at "
+    "that standard deviation of test noise, else at that of training.",
+    "pca_mse": "pca_mse: of as many principal components as the model has codes, of 20,000 train images at most.",
+    "auroc": "auroc, average_precision, fpr_at_95_tpr: how well the squared error of the reconstruction tells "
+    "anomalies from normal items of test; elbo_auroc the same by the negative ELBO, where there is one.",
+    "probe": "probe: test accuracy of logistic regression on the codes of so many labelled train images, mean of the "
+    "draws; knn of their nearest neighbours; raw_probe on pixels. C by 5-fold cross-validation where each class has 5 "
+    "labels.",
+    "fine_tuned": "fine_tuned, scratch: test accuracy of the encoder and a linear head after 300 steps of Adam on so "
+    "many labels, from the trained weights and from new ones.",
+}
+
+
+def protocol(analysis: Analysis) -> list[str]:
+    """How to read the numbers of this study."""
+    names = [metric.split("/")[1] for metric in analysis.tested]
+    return PROTOCOL + [line for start, line in EXPLAINED.items() if any(name.startswith(start) for name in names)]
 
 
 def number(value: Any) -> str:

@@ -17,6 +17,7 @@ from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
 from aesearch.objectives import Objective
 from aesearch.scores.base import Score, Trained, batches
 
+NEIGHBOURS = 5
 FINE_TUNING_STEPS = 300
 FINE_TUNING_BATCH = 64
 
@@ -30,9 +31,10 @@ def _check(labels: tuple[int, ...], draws: int, data: Dataset) -> None:
 
 @dataclass(frozen=True)
 class Probe(Score):
-    """Accuracy of a linear probe and of 5 nearest neighbours on codes, with so many ``labels`` of train.
+    """Accuracy of a linear probe and of nearest neighbours on codes, with so many ``labels`` of train.
 
-    Each is the mean of ``draws`` draws of the labels. raw: also the linear probe on the pixels themselves.
+    Five neighbours, fewer where a class has fewer labels. Each is the mean of ``draws`` draws of the labels. raw: also
+    the linear probe on the pixels themselves.
     """
 
     labels: tuple[int, ...] = (100, 1000)
@@ -57,7 +59,9 @@ class Probe(Score):
                 chosen = labelled(known, min(count, len(known)), draw)
                 few = (train[chosen], known[chosen], test, target)
                 values.setdefault("probe", []).append(probe_accuracy(*few))
-                values.setdefault("knn", []).append(knn_accuracy(*few))
+                # More neighbours than a class has labels would outvote it.
+                rarest = int(np.unique(known[chosen], return_counts=True)[1].min())
+                values.setdefault("knn", []).append(knn_accuracy(*few, neighbours=min(NEIGHBOURS, rarest)))
                 if self.raw:
                     pixels = _pixels(trained, trained.index("train")[chosen])
                     on_pixels = (pixels, known[chosen], _pixels(trained, trained.index(split)), target)

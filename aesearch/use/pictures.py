@@ -121,6 +121,8 @@ def interpolate(model: Model, source: Source, out: Path, options: argparse.Names
 def traverse(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:
     """``traversals.png``: a row per entry of the code, which runs over its range."""
     _pictures_only(model)
+    if model.config.code.spatial:
+        raise UserError("a codebook has no numbers to vary; interpolate or sample instead")
     items = source.items()
     if not 0 <= options.item < len(items.images):
         raise UserError(f"--item must be from 0 to {len(items.images) - 1}, but got {options.item}")
