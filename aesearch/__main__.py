@@ -117,7 +117,8 @@ def run_command(options: argparse.Namespace) -> int:
 
     data = _data_folder(options.data)
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
-        dataset.load(data)
+        for remark in dataset.load(data).remarks:
+            print(f"{study.name}: {remark}")
     if options.fresh and (aside := move_aside(study, options.home)):
         print(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -5,9 +6,11 @@ import pytest
 from conftest import TINY
 
 from aesearch import ASHA, MNIST, Maximize, Minimize, Study, TrainConfig, load_study
+from aesearch.datasets import Digits
 from aesearch.errors import UserError
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, BetaVAE, Reconstruction
+from aesearch.scores import Probe, Score
 
 STUDIES = Path(__file__).parents[1] / "studies"
 
@@ -170,3 +173,50 @@ def test_a_wrong_study_file_is_one_line_with_its_place(tmp_path, body, message):
 def test_a_missing_study_file_names_the_nearest():
     with pytest.raises(UserError, match=r"did you mean .*beta_sweep\.py"):
         load_study(STUDIES / "beta_sweeep.py")
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_study_has_a_size_for_a_gpu(path, monkeypatch):
+    small = load_study(path).probes[0][1]
+    monkeypatch.setenv("AESEARCH_SIZE", "gpu")
+    large = load_study(path).probes[0][1]
+    if path.stem != "beta_sweep":
+        assert (large.epochs, large.replicas) > (small.epochs, small.replicas)
+
+
+def test_steps_of_a_float_are_a_grid_whatever_their_rounding():
+    def noisy(trial):
+        noise = trial.suggest_float("noise_factor", 0.0, 0.5, step=0.1)
+        return TrainConfig(TINY, MLP((8,)), 2, Reconstruction(), noise_factor=noise, epochs=1)
+
+    grid = make(space=noisy, sampler="grid", n_trials=None).grid()
+    assert [params["noise_factor"] for params in grid] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_a_score_can_be_searched_but_not_stopped_early_on():
+    def scored(trial):
+        trial.suggest_int("n", 2, 4)
+        return TrainConfig(Digits(), MLP((8,)), 2, Reconstruction(), epochs=1, scores=(Probe((10, 100)), Detected()))
+
+    make(space=scored, metrics=Maximize("val/probe_100")).check()
+    with pytest.raises(UserError, match="unknown metric 'val/auroc'"):
+        make(space=scored, metrics=Maximize("val/auroc")).check()
+    with pytest.raises(UserError, match="early_stopping needs a metric that is measured at each epoch"):
+        make(space=scored, metrics=Maximize("val/probe_100"), early_stopping=ASHA()).check()
+
+
+@dataclass(frozen=True)
+class Detected(Score):
+    """A score that only test has, as that of anomalies."""
+
+    splits = ("test",)
+
+    @property
+    def names(self):
+        return ("auroc",)
+
+    def check(self, data, objective):
+        pass
+
+    def measure(self, trained, split):
+        return {"auroc": 0.5}

@@ -186,3 +186,45 @@ def test_a_deleted_experiment_is_said_with_the_cure(uri, in_tmp):
     client.delete_experiment(client.get_experiment_by_name("s").experiment_id)
     with pytest.raises(UserError, match="mlflow experiments restore -x 1"):
         Tracker(uri, INFO, in_tmp).open()
+
+
+def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
+    """What ``mlflow.pyfunc.load_model`` and ``mlflow models predict`` say is what the model says."""
+    import json
+
+    import mlflow
+    import numpy as np
+    from conftest import TINY
+
+    from aesearch.model import load_model
+    from aesearch.model.artifacts import save_artifacts
+    from aesearch.networks import MLP
+    from aesearch.objectives import VAE
+    from aesearch.train import TrainConfig, train
+
+    config = TrainConfig(TINY, MLP((8,)), 3, VAE(), replicas=1, epochs=1)
+    data = TINY.load(tmp_path / "data")
+    record = Record(tmp_path / "trials" / "00000")
+    record.begin({"key": 0, "params": {"beta": 0.5}, "distributions": {"beta": FLOAT}, "config": "..."})
+    for epoch in train(config, data):
+        record.append(epoch, elapsed=1.0)
+    save_artifacts(record.artifacts, config, epoch.result, data)
+    record.finish({"metrics": epoch.result.metrics, "selected_epochs": [1], "seconds": 1.0})
+    record.close("COMPLETE", "")
+    track(uri, tmp_path / "trials", [0])
+    (run,) = [run for run in runs(uri) if run.data.tags.get("aesearch.trial") == "0"]
+    mlflow.set_tracking_uri(uri)
+    served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    model, images = load_model(record.artifacts), np.array(data.images[:5], np.float32) / 255
+    assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 16, 16)
+    np.testing.assert_array_equal(served.predict(images), model.reconstruct(images))
+    np.testing.assert_array_equal(served.predict(images, params={"output": "code"}), model.encode(images))
+    np.testing.assert_array_equal(served.predict(images, params={"output": "error"}), model.score(images)["error"])
+    with pytest.raises(UserError, match="did you mean code"):
+        served.predict(images, params={"output": "cod"})
+    (tmp_path / "in.json").write_text(json.dumps({"inputs": images.tolist()}))
+    folder = tmp_path / "trials" / "00000" / "artifacts"
+    options = ["-m", str(folder), "-i", "in.json", "-o", "out.json", "--env-manager", "local", "-t", "json"]
+    subprocess.run([sys.executable, "-m", "mlflow", "models", "predict", *options], cwd=tmp_path, check=True)
+    predicted = np.array(json.loads((tmp_path / "out.json").read_text())["predictions"])
+    np.testing.assert_allclose(predicted, model.reconstruct(images), atol=1e-6)

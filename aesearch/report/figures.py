@@ -168,25 +168,32 @@ def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:
     return {name: sorted(members) for name, members in found.items() if len(members) > 1}
 
 
+def _named(analysis: Analysis, row: "pd.Series[Any]") -> str:
+    """A trial by its parameters."""
+    values = {parameter: row[f"param:{parameter}"] for parameter in analysis.parameters}
+    return ", ".join(f"{p} = {v:.3g}" if isinstance(v, float) else f"{p} = {v}" for p, v in values.items())
+
+
 def families(analysis: Analysis) -> Figure | None:
     """Each family of metrics over its number, a line per trial, in the colour of its parameters."""
     found = _families(analysis)
     if not found or len(analysis.complete) > MOST_LINES:
         return None
-    size = (4.1 * len(found) + 1.6, 4.4)
+    labels = [_named(analysis, row) for _, row in analysis.complete.iterrows()]
+    size = (4.1 * len(found) + 0.9 + 0.09 * max(map(len, labels)), 4.4)
     figure, axes = plt.subplots(1, len(found), figsize=size, layout="constrained", squeeze=False, sharey=True)
     colours = sns.color_palette(COLOURS if _colouring(analysis) else "colorblind", len(analysis.complete))
     for axis, (name, members) in zip(axes[0], found.items(), strict=True):
         numbers, metrics = zip(*members, strict=True)
-        for colour, (_, row) in zip(colours, analysis.complete.iterrows(), strict=True):
-            label = ", ".join(f"{parameter} = {row[f'param:{parameter}']}" for parameter in analysis.parameters)
+        for colour, label, (_, row) in zip(colours, labels, analysis.complete.iterrows(), strict=True):
             values = row[list(metrics)].to_numpy(dtype=float)
             ends = row[[f"{metric}_{end}" for end in ("min", "max") for metric in metrics]].to_numpy(dtype=float)
             errors = np.abs(ends.reshape(2, -1) - values)
             axis.errorbar(numbers, values, yerr=errors, fmt="o-", ms=4, color=colour, label=label)
-        if numbers[-1] > 20 * numbers[0] > 0:
+        if numbers[-1] > 8 * numbers[0] > 0:
             axis.set_xscale("log")
-            _label_log(axis.xaxis)
+        axis.set_xticks(numbers, [f"{value:g}" for value in numbers])
+        axis.minorticks_off()
         axis.set_title(name)
     axes[0][0].set_ylabel("on test")
     figure.supxlabel("the number in the metric's name")
