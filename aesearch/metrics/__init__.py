@@ -1,6 +1,66 @@
 """Numbers about a trained model: pure functions on NumPy arrays, usable without the rest of aesearch."""
 
-from aesearch.metrics.codes import active_units
+from aesearch.metrics.chen import mig_chen
+from aesearch.metrics.codes import active_units, perplexity, sparsity
+from aesearch.metrics.dci import DCI, dci, dci_from_importances
+from aesearch.metrics.detection import auroc, average_precision, fpr_at_tpr, threshold
 from aesearch.metrics.disentanglement import mig, mutual_information, sap, sap_svm
+from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
+from aesearch.metrics.explicitness import explicitness
+from aesearch.metrics.frechet import frechet, frechet_gaussian, random_conv_features
+from aesearch.metrics.gaps import dcimig, mig_sup, modularity, modularity_from_information
+from aesearch.metrics.infomec import InfoMEC, infomec
+from aesearch.metrics.irs import irs
+from aesearch.metrics.quality import bits_per_dimension, pca_mse, psnr, ssim
+from aesearch.metrics.unlabelled import (
+    mean_mutual_information,
+    model_centrality,
+    total_correlation,
+    udr,
+    wasserstein_dependence,
+)
+from aesearch.metrics.votes import beta_vae_score, factor_vae_score, grid_factors
 
-__all__ = ["active_units", "mig", "mutual_information", "sap", "sap_svm"]
+__all__ = [
+    "DCI",
+    "InfoMEC",
+    "active_units",
+    "auroc",
+    "average_precision",
+    "beta_vae_score",
+    "bits_per_dimension",
+    "dci",
+    "dci_from_importances",
+    "dcimig",
+    "explicitness",
+    "factor_vae_score",
+    "fpr_at_tpr",
+    "frechet",
+    "frechet_gaussian",
+    "grid_factors",
+    "infomec",
+    "irs",
+    "knn_accuracy",
+    "labelled",
+    "mean_mutual_information",
+    "mig",
+    "mig_chen",
+    "mig_sup",
+    "model_centrality",
+    "modularity",
+    "modularity_from_information",
+    "mutual_information",
+    "pca_mse",
+    "perplexity",
+    "probe_accuracy",
+    "psnr",
+    "random_conv_features",
+    "sap",
+    "sap_svm",
+    "sparsity",
+    "ssim",
+    "threshold",
+    "total_correlation",
+    "udr",
+    "wasserstein_dependence",
+]

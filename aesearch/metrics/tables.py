@@ -1,0 +1,85 @@
+"""What the metrics on codes and factors share: checks of their input, bins, entropies of counts, gaps."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 20
+
+Codes = NDArray[np.floating]
+Factors = NDArray[np.integer] | NDArray[np.floating]
+Indices = NDArray[np.int64]
+Matrix = NDArray[np.float64]
+
+
+def checked(codes: Codes, factors: Factors) -> tuple[Matrix, Factors]:
+    """The codes as float64, and the factors. Raises ValueError for unequal lengths and for what is not finite."""
+    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or len(codes) < 2:
+        raise ValueError(
+            "codes (N, L) and factors (N, K) must be matrices of the same N >= 2, "
+            f"but got shapes {codes.shape} and {factors.shape}"
+        )
+    for name, values in (("codes", codes), ("factors", factors)):
+        if not values.shape[1]:
+            raise ValueError(f"{name} must have one column at least, but got shape {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite, but {int((~np.isfinite(values)).sum())} values are not")
+    return codes.astype(np.float64), factors
+
+
+def checked_pair(
+    codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors, bins: int = BINS
+) -> tuple[Matrix, Indices, Matrix, Indices]:
+    """Train and test pair with the factors that vary in train, as indices; the bins are those of train."""
+    codes, factors = checked(codes, factors)
+    test_codes, test_factors = checked(test_codes, test_factors)
+    if codes.shape[1] != test_codes.shape[1] or factors.shape[1] != test_factors.shape[1]:
+        raise ValueError(
+            "train and test must have the same codes and factors, "
+            f"but got {codes.shape[1]} and {test_codes.shape[1]}, {factors.shape[1]} and {test_factors.shape[1]}"
+        )
+    both = np.concatenate([factors, test_factors])
+    kept = which_vary(factors)
+    if np.issubdtype(factors.dtype, np.floating):
+        both = binned(both, bins, factors)
+    both = both[:, kept].astype(np.int64)
+    return codes, both[: len(codes)], test_codes, both[len(codes) :]
+
+
+def which_vary(factors: Factors) -> NDArray[np.bool_]:
+    """Which factors have two values or more (K,). Raises ValueError where none has."""
+    kept: NDArray[np.bool_] = factors.min(0) < factors.max(0)
+    if not kept.any():
+        raise ValueError("at least one factor must have two values or more, but all are constant")
+    return kept
+
+
+def indices(factors: Factors, bins: int = BINS) -> Indices:
+    """Integer factors as they are; real ones cut into ``bins`` equal widths, as codes are."""
+    return binned(factors, bins) if np.issubdtype(factors.dtype, np.floating) else factors.astype(np.int64)
+
+
+def binned(values: Codes, bins: int, like: Codes | None = None) -> Indices:
+    """The bin of each value, 0 to ``bins`` - 1, in equal widths between the least and largest of its column of
+    ``like``, by default of ``values`` themselves."""
+    low, high = (values if like is None else like).min(0), (values if like is None else like).max(0)
+    width = np.where(high > low, high - low, 1.0)
+    found: Indices = ((values - low) / width * bins).astype(np.int64).clip(0, bins - 1)
+    return found
+
+
+def entropy(counts: NDArray[np.integer]) -> float:
+    """Plug-in entropy in nats."""
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log(p)).sum())
+
+
+def entropies(factors: Indices) -> Matrix:
+    """The plug-in entropy of each column, (K,)."""
+    return np.array([entropy(np.unique(column, return_counts=True)[1]) for column in factors.T])
+
+
+def gap(scores: Matrix) -> Matrix:
+    """Largest minus second largest over the rows for each column; with one row, the largest."""
+    ordered = np.sort(scores, axis=0)
+    difference: Matrix = ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
+    return difference

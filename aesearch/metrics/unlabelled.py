@@ -1,0 +1,149 @@
+"""What can be said of codes without labels: how they depend on each other, and how models agree with each other."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.metrics.disentanglement import mutual_information
+from aesearch.metrics.tables import BINS, Codes, Matrix, binned
+
+ALPHA = 0.1
+USED = 0.01
+
+
+def total_correlation(codes: Codes) -> float:
+    """Gaussian total correlation in nats: (sum of log variances - log det of the covariance) / 2.
+
+    codes: (N, L). Range 0 up (infinite for codes that determine each other linearly, such as a copy); biased upwards
+    by about L (L - 1) / 4N. Constant codes are left out; below two codes 0. Invariant to order, sign and scale.
+    Rewards uncorrelated codes; blind to dependence beyond correlation and to what codes carry: noise scores 0.
+    Locatello et al., ICML 2019, appendix (there on sampled codes).
+    """
+    used = _used(codes)
+    if used.shape[1] < 2:
+        return 0.0
+    sign, logarithm = np.linalg.slogdet(np.corrcoef(used.T))
+    # A determinant of rounding errors only is 0.
+    return float(max(0.0, -0.5 * logarithm)) if sign > 0 and logarithm > -30 * used.shape[1] else float("inf")
+
+
+def wasserstein_dependence(codes: Codes) -> tuple[float, float]:
+    """Squared 2-Wasserstein distance of the codes' Gaussian from that with the same variances but independent codes.
+
+    2 tr S - 2 tr (D^(1/2) S D^(1/2))^(1/2) with D the diagonal of S; and the same divided by tr S, 0 to 2. codes:
+    (N, L). 0 for uncorrelated codes; a dead code changes nothing; finite for copies; the first is not invariant to
+    scale, the second to a common scale only. Blind as ``total_correlation``. Locatello et al., ICML 2019.
+    """
+    used = _used(codes)
+    if used.shape[1] < 2:
+        return 0.0, 0.0
+    covariance = np.cov(used.T)
+    root = np.sqrt(np.diag(covariance))
+    values = np.linalg.eigvalsh(root[:, None] * covariance * root)
+    distance = max(0.0, float(2 * np.trace(covariance) - 2 * np.sqrt(values.clip(0)).sum()))
+    return distance, distance / float(np.trace(covariance))
+
+
+def mean_mutual_information(codes: Codes, bins: int = BINS) -> float:
+    """The mean plug-in mutual information in nats over all pairs of two codes, each cut into ``bins`` equal widths.
+
+    codes: (N, L). Range 0 to log ``bins``; biased upwards by about (bins - 1)^2 / 2N. 0 for one code. A dead code lowers
+    it, a copy raises it. Rewards independent codes; sees pairs only; blind to what codes carry.
+    Locatello et al., ICML 2019.
+    """
+    codes = _finite(codes)
+    size = codes.shape[1]
+    if size < 2:
+        return 0.0
+    information = mutual_information(codes, binned(codes, bins), bins)
+    return float((information.sum() - np.trace(information)) / (size * (size - 1)))
+
+
+def udr(
+    codes: list[Codes],
+    kl: list[NDArray[np.floating]] | None = None,
+    relation: Literal["lasso", "spearman"] = "lasso",
+) -> Matrix:
+    """Unsupervised disentanglement ranking: how well each model's codes match those of the others one to one, (M,).
+
+    codes: M matrices (N, L) of the same N inputs, each standardised; kl: the mean KL of each code (L,): those of at most
+    0.01 are left out (without kl, constant codes are). relation: the sizes of the coefficients of a lasso from one
+    model's codes to another's (alpha 0.1), or of Spearman correlations. For a pair the mean over rows and over columns
+    of largest^2 / sum; for a model the median over the others. Range 0 to 1 (a lasso's coefficients are shrunk:
+    1 - alpha at best). Rewards what all models find; blind to all being wrong alike. A dead code changes nothing, a
+    copy lowers it, a rotation of each model's codes of its own brings it down.
+    Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation Learning", ICLR 2020.
+    Raises ValueError for fewer than two models and for unequal N.
+    """
+    if len(codes) < 2 or len({len(one) for one in codes}) > 1:
+        raise ValueError(f"UDR needs two models or more on the same inputs, but got {[one.shape for one in codes]}")
+    used = [_standardised(one, None if kl is None else kl[m]) for m, one in enumerate(codes)]
+    relate = _lasso if relation == "lasso" else _spearman
+    pairs = np.full((len(used), len(used)), np.nan)
+    for a, from_a in enumerate(used):
+        for b, to_b in enumerate(used):
+            if a != b:
+                pairs[a, b] = _one_to_one(relate(from_a, to_b))
+    scores: Matrix = np.nanmedian(pairs, axis=1)
+    return scores
+
+
+def model_centrality(agreement: Matrix) -> Matrix:
+    """How much each model agrees with the others, (M,): the mean over the others of both directions of ``agreement``.
+
+    agreement: (M, M), in [i, j] the FactorVAE score of encoder i on images that decoder j made, factors being j's
+    codes; the diagonal is not read. Range that of the score. Rewards what all models find; blind to all being wrong
+    alike. Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020.
+    """
+    size = len(agreement)
+    off = ~np.eye(size, dtype=bool)
+    if agreement.shape != (size, size) or size < 2 or not np.isfinite(agreement[off]).all():
+        raise ValueError(f"agreement must be (M, M) of M >= 2 models and finite, but got shape {agreement.shape}")
+    both: Matrix = np.where(off, (agreement + agreement.T) / 2, 0.0)
+    return both.sum(1) / (size - 1)
+
+
+def _finite(codes: Codes) -> Matrix:
+    if codes.ndim != 2 or len(codes) < 2 or not np.isfinite(codes).all():
+        raise ValueError(f"codes must be finite (N, L) with N of 2 or more, but got shape {codes.shape}")
+    return codes.astype(np.float64)
+
+
+def _used(codes: Codes) -> Matrix:
+    codes = _finite(codes)
+    return codes[:, codes.min(0) < codes.max(0)]
+
+
+def _standardised(codes: Codes, kl: NDArray[np.floating] | None) -> Matrix:
+    used = _used(codes if kl is None else codes[:, np.asarray(kl) > USED])
+    return (used - used.mean(0)) / used.std(0)
+
+
+def _lasso(a: Matrix, b: Matrix) -> Matrix:
+    from sklearn.linear_model import Lasso
+
+    if not a.shape[1] or not b.shape[1]:
+        return np.zeros((a.shape[1], b.shape[1]))
+    coefficients = Lasso(alpha=ALPHA).fit(a, b).coef_
+    return np.abs(np.reshape(coefficients, (b.shape[1], a.shape[1]))).T
+
+
+def _spearman(a: Matrix, b: Matrix) -> Matrix:
+    from scipy.stats import rankdata
+
+    if not a.shape[1] or not b.shape[1]:
+        return np.zeros((a.shape[1], b.shape[1]))
+    ranks = np.corrcoef(rankdata(a, axis=0).T, rankdata(b, axis=0).T)
+    return np.abs(ranks[: a.shape[1], a.shape[1] :])
+
+
+def _one_to_one(relations: Matrix) -> float:
+    """The mean over rows and over columns of largest^2 / sum; 0 where all are 0."""
+    if not relations.size:
+        return 0.0
+    means = []
+    for rows in (relations, relations.T):
+        total = rows.sum(1)
+        means.append(float((rows.max(1) ** 2 / np.where(total > 0, total, 1.0)).mean()))
+    return sum(means) / 2
