@@ -102,6 +102,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("aesearch: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has enough; nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 

@@ -12,7 +12,7 @@ from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig, size
 from aesearch.networks import MLP, Conv, ResNet
 from aesearch.objectives import BetaVAE
 
-# Parameters of each model with 10 codes on 32 x 32 images, to 1 %.
+# Parameters of each model with 10 codes on 32 x 32 images, to 2 %.
 NETWORKS = {
     "MLP 50k": MLP((23, 23)),
     "Conv 50k": Conv((8, 16, 16), dense=68),

@@ -11,9 +11,12 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
+from aesearch.model import load_model
 from aesearch.tracking import read_study
 
 STUDY = '''"""Small?"""
@@ -84,6 +87,19 @@ def test_run_then_report_then_run_again(folder):
     assert again.returncode == 0
     assert (folder / "reports" / "small" / "trials.csv").read_bytes() == trials
     assert page.exists()
+
+    used = aesearch("use", "small.py", "encode", "--best", "val/mse", "--out", "codes")
+    assert used.returncode == 0, used.stderr
+    results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
+    best = int(results.trials.set_index("trial")["val/mse"].idxmin())
+    assert used.stdout.splitlines()[0] == f"small: trial {best}, the best in val/mse"
+    model = load_model(folder / ".aesearch" / "small" / "trials" / f"{best:05d}" / "artifacts")
+    data = model.config.data.load(Path(os.environ["AESEARCH_DATA"]))
+    codes = pd.read_parquet(folder / "codes" / "codes.parquet").drop(columns="name")
+    np.testing.assert_array_equal(codes, model.encode(np.array(data.images[data.test])))
+    unknown = aesearch("use", "small", "encode", "--best", "val/msee")
+    assert unknown.returncode == 2
+    assert "unknown metric 'val/msee': did you mean val/mse" in unknown.stderr
 
     changed = aesearch("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2

@@ -143,7 +143,12 @@ class Analysis:
         return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
 
     def is_log(self, parameter: str) -> bool:
-        return bool(getattr(self.distributions[parameter], "log", False))
+        """Whether a parameter is searched on a log scale, or by choices that span a factor of 16 or more."""
+        distribution = self.distributions[parameter]
+        if isinstance(distribution, CategoricalDistribution) and self.is_numeric(parameter):
+            choices = [float(choice) for choice in distribution.choices if choice is not None]
+            return min(choices) > 0 and max(choices) >= 16 * min(choices)
+        return bool(getattr(distribution, "log", False))
 
     def rank_correlation(self, parameter: str, metric: str) -> float:
         """Spearman's rho of a numeric parameter with a metric over the complete trials; NaN where it is undefined."""

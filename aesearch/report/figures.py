@@ -112,6 +112,9 @@ def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
         {"c": complete[f"param:{colouring[0]}"], "norm": colouring[1], "cmap": COLOURS} if colouring else {}
     )
     axis.scatter(complete[x], complete[y], s=55, edgecolor="white", zorder=3, **colours)
+    if not colouring and len(analysis.parameters) == 1 and len(complete) <= MOST_LINES:
+        for name, a, b in zip(complete[f"param:{analysis.parameters[0]}"], complete[x], complete[y], strict=True):
+            axis.annotate(str(name), (a, b), xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=5)
     front = complete.loc[analysis.front]
     axis.plot(front[x], front[y], color=MARK, lw=1.5, zorder=2, label="Pareto front on val")
     knee = complete.loc[analysis.knee]
@@ -150,6 +153,9 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         axis.legend(fontsize=9)
     if analysis.knee in frame.index:
         axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
+    if not numeric:
+        axis.tick_params(axis="x", rotation=40)
+        plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
     if analysis.is_log(parameter):
         axis.set_xscale("log")
         _label_log(axis.xaxis)

@@ -76,7 +76,23 @@ def findings(analysis: Analysis) -> list[str]:
     """What was found, a sentence or two each."""
     if analysis.complete.empty:
         return ["No trial completed, so there is nothing to compare."]
-    return [_choice(analysis), *_movements(analysis), *_spreads(analysis), *_importances(analysis)]
+    return [
+        _choice(analysis),
+        *_movements(analysis),
+        *_baselines(analysis),
+        *_spreads(analysis),
+        *_importances(analysis),
+    ]
+
+
+def _baselines(analysis: Analysis) -> list[str]:
+    if "test/pca_mse" not in analysis.measured:
+        return []
+    ratios = (analysis.complete["test/mse"] / analysis.complete["test/pca_mse"]).dropna()
+    return [
+        f"test/mse is {number(ratios.min())} to {number(ratios.max())} times that of as many principal components "
+        f"(median {number(ratios.median())})."
+    ]
 
 
 def _values(analysis: Analysis, key: int) -> str:
