@@ -36,30 +36,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_DATASETS = (
-    "CIFAR10",
-    "EMNIST",
-    "KMNIST",
-    "MNIST",
-    "MPI3D",
-    "SVHN",
-    "Arrays",
-    "BreastCancer",
-    "Cars3D",
-    "CelebA",
-    "DSprites",
-    "Digits",
-    "FashionMNIST",
-    "ImageFolder",
-    "Iris",
-    "OneClass",
-    "Shapes3D",
-    "SmallNORB",
-    "Sprites",
-    "Table",
-    "Wine",
-)
-_HOMES = dict.fromkeys(_DATASETS, "aesearch.datasets") | {
+# Where a name comes from; all others of __all__ are data sets.
+_HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
     "ASHA": "aesearch.study",
@@ -108,9 +86,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'aesearch' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "aesearch.datasets")), name)
 
 
 def __dir__() -> list[str]:

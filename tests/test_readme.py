@@ -1,11 +1,15 @@
 """What README says is what there is."""
 
+import inspect
 import re
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from aesearch.__main__ import make_parser
+from aesearch.use.cli import ACTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,7 +30,7 @@ def test_every_file_that_it_links_or_lists_is_there():
     assert missing == []
 
 
-@pytest.mark.parametrize("command", ["run", "show", "report", "ui"])
+@pytest.mark.parametrize("command", ["run", "show", "report", "use", "ui"])
 def test_every_command_and_option_that_it_names_is_there(command):
     assert f"`python -m aesearch {command}" in README
     parser = make_parser()
@@ -35,5 +39,31 @@ def test_every_command_and_option_that_it_names_is_there(command):
     assert set(options) == set(run._option_string_actions) - {"-h", "-v", "--verbose"}
 
 
-def test_no_placeholder_is_left():
-    assert "@@" not in README
+@pytest.mark.parametrize(
+    ("room", "kind", "guide"),
+    [
+        ("objectives", "Objective", "models"),
+        ("bottlenecks", "Bottleneck", "models"),
+        ("corruptions", "Corruption", "models"),
+        ("scores", "Score", "models"),
+        ("networks", "Network", "models"),
+        ("datasets", "Dataset", "data"),
+    ],
+)
+def test_the_guides_name_every_value_of_a_kind(room, kind, guide):
+    module = import_module(f"aesearch.{room}")
+    values = [value for value in vars(module).values() if inspect.isclass(value) and is_dataclass(value)]
+    names = {value.__name__ for value in values if issubclass(value, getattr(module, kind))}
+    text = (ROOT / "docs" / f"{guide}.md").read_text()
+    assert names
+    assert {name for name in names if f"`{name}(" not in text} == set()
+
+
+def test_the_guide_of_use_has_every_action():
+    rows = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs" / "use.md").read_text(), re.MULTILINE)
+    assert rows == list(ACTIONS)
+
+
+@pytest.mark.parametrize("path", ["README.md", *(f"docs/{name}.md" for name in ("models", "data", "use"))])
+def test_no_placeholder_is_left(path):
+    assert "@@" not in (ROOT / path).read_text()

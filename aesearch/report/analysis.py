@@ -15,6 +15,7 @@ from aesearch.errors import UserError, nearest
 from aesearch.results import Results
 
 LEAST_FOR_IMPORTANCE = 4
+HEADLINES = ("test/auroc", "test/perplexity")
 LESS_IS_BETTER = frozenset({"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse"})
 
 
@@ -71,6 +72,12 @@ class Analysis:
 
     def test_name(self, metric: str) -> str:
         return metric.replace("val/", "test/", 1)
+
+    @property
+    def headlines(self) -> list[str]:
+        """The metrics on test that the words and the heat map are about: the searched ones, and what a score is for."""
+        searched = [self.test_name(metric) for metric in self.metrics]
+        return list(dict.fromkeys([*searched, *(metric for metric in HEADLINES if metric in self.measured)]))
 
     @cached_property
     def front(self) -> list[int]:

@@ -212,9 +212,12 @@ def heat_map(analysis: Analysis) -> Figure | None:
     if len(analysis.parameters) < 2:
         return None
     first, second = analysis.parameters[:2]
-    metrics = [analysis.test_name(metric) for metric in analysis.metrics]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(6.4 * len(metrics), 4.6), layout="constrained", squeeze=False)
+    metrics = analysis.headlines
     cells = pd.DataFrame({first: _cells(analysis, first), second: _cells(analysis, second)})
+    width = max(6.4, 2.2 + 0.72 * cells[first].nunique())
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(width * len(metrics), 4.6), layout="constrained", squeeze=False
+    )
     for axis, metric in zip(axes[0], metrics, strict=True):
         table = cells.assign(value=analysis.complete[metric]).pivot_table(
             index=second, columns=first, values="value", observed=False, dropna=False

@@ -55,7 +55,8 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
         searched = [analysis.test_name(metric) for metric in analysis.metrics]
         for metric in dict.fromkeys([*searched, *analysis.tested]):
             low, high = row[f"{metric}_min"], row[f"{metric}_max"]
-            cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]"
+            measured = pd.notna(row[metric])
+            cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]" if measured else ""
         rows.append(cells)
     return pd.DataFrame(rows)
 

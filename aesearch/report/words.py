@@ -132,7 +132,7 @@ def _movements(analysis: Analysis) -> list[str]:
             continue
         low, high = column.nsmallest(max(1, len(column) // 4)).index, column.nlargest(max(1, len(column) // 4)).index
         moves = []
-        for metric in (analysis.test_name(name) for name in analysis.metrics):
+        for metric in analysis.headlines:
             rho = analysis.rank_correlation(parameter, metric)
             if not np.isfinite(rho):
                 continue
@@ -154,7 +154,7 @@ def _spreads(analysis: Analysis) -> list[str]:
     if analysis.results.replicas.groupby("trial").size().max() < 2:
         return ["Every trial has one replica, so nothing can be said of the spread over seeds: use --replicas."]
     sentences = []
-    for metric in (analysis.test_name(name) for name in analysis.metrics):
+    for metric in analysis.headlines:
         within, across = analysis.seed_spread(metric)
         share = f", {within / across:.0%} of it" if across > 0 else ""
         sentences.append(
