@@ -1,6 +1,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from optuna.distributions import distribution_to_json
 from PIL import Image
 
-from aesearch.report import write_report
+from aesearch.errors import UserError
+from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse, knee, pareto_front
 from aesearch.report.figures import FIGURES
 from aesearch.report.words import findings, outcome
@@ -182,3 +184,26 @@ def test_cells_of_the_heat_map_do_not_overlap(tmp_path):
     ends = [tuple(map(float, label.split(" to "))) for label in labels]
     assert len(ends) == 4
     assert all(before[1] == after[0] for before, after in pairwise(ends))
+
+
+def test_a_score_is_searched_without_a_curve(tmp_path):
+    """Epochs do not measure it, so the curves are those of val/loss."""
+    made = make(tmp_path / "pictures", metrics=1)
+    info = made.info | {"metrics": [["val/probe_100", "maximize"]]}
+    history = made.history.drop(columns=[name for name in made.history if "probe" in name or "test/" in name])
+    page = write_report(replace(made, info=info, history=history), tmp_path / "out")
+    assert (page.parent / "figures" / "learning_curves.png").exists()
+    assert "The best trial on val/probe_100 is 11" in (page.parent / "report.md").read_text()
+
+
+def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
+    made = make(tmp_path / "pictures")
+    analysis = analyse(made)
+    assert best_trial(made) == analysis.knee
+    assert best_trial(made, "test/mse") == int(analysis.complete["test/mse"].idxmin())
+    assert best_trial(made, "test/mig") == int(analysis.complete["test/mig"].idxmax())
+    assert best_trial(made, "val/loss") == int(analysis.complete["val/loss"].idxmin())
+    with pytest.raises(UserError, match="unknown metric 'test/msee': did you mean test/mse"):
+        best_trial(made, "test/msee")
+    with pytest.raises(UserError, match="the study has none"):
+        best_trial(make(tmp_path / "none", complete=0))
