@@ -4,7 +4,7 @@
 
 Each system trains on 55,000 images (val has 5,000, which choose the epoch) and is measured on the 10,000 of test; batch
 128 and Adam 1e-3 unless the row says otherwise. Rows are printed as they end, a core each; the values are of all
-replicas. Two cores take about 25 minutes.
+replicas. One core takes about an hour.
 """
 
 import argparse

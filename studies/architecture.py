@@ -3,7 +3,7 @@
     python -m aesearch run studies/architecture.py
 
 Each kind with 50,000 and with 150,000 parameters, a beta-VAE with 10 codes on rendered sprites, 2 replicas:
-about 5 minutes on two CPU cores. --size gpu: 5 replicas, 50 epochs. The seconds of a trial are in trials.csv.
+about 6 minutes on two CPU cores. --size gpu: 5 replicas, 50 epochs. The seconds of a trial are in trials.csv.
 """
 
 from optuna import Trial
