@@ -199,7 +199,7 @@ def test_impossible_configurations_are_refused(fields, message):
 
 @pytest.mark.slow
 def test_a_vae_on_mnist_reaches_its_likelihood(mnist_root):
-    """One epoch of the benchmark in benchmarks/mnist_elbo.py, as a guard of the whole training path."""
+    """One epoch of the benchmark in benchmarks/mnist.py, as a guard of the whole training path."""
     from pathlib import Path
 
     from aesearch.datasets import MNIST

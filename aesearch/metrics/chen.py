@@ -1,4 +1,4 @@
-"""The mutual information gap as its paper estimates it: from the posteriors themselves, not from bins of their means."""
+"""The mutual information gap as its paper estimates it: from the posteriors, not from bins of their means."""
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def _entropies(means: Matrix, deviations: Matrix, samples: int, images: int | No
 
 
 def _negative_log_density(z: Matrix, means: Matrix, deviations: Matrix) -> float:
-    """The mean over draws z (S,) of -log of the mean of Gaussian densities; single precision, which is twice as fast."""
+    """The mean over draws z (S,) of -log of the mean of Gaussian densities; in single precision, twice as fast."""
     scale = np.sqrt(0.5) / deviations
     weight = (scale / np.sqrt(np.pi)).astype(np.float32)
     total = 0.0

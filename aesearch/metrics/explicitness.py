@@ -25,9 +25,8 @@ def explicitness(codes: Codes, factors: Factors, test_codes: Codes, test_factors
     for k in range(factors.shape[1]):
         if test_factors[:, k].min() < test_factors[:, k].max():
             model = LogisticRegression(max_iter=1000).fit(z, factors[:, k])
-            scores = model.decision_function(test_z)
-            scores = scores if scores.ndim == 2 else np.stack([-scores, scores], 1)
-            areas.append(_mean_area(scores, model.classes_, test_factors[:, k]))
+            # Probabilities: a class between others has the largest one where no single logit is.
+            areas.append(_mean_area(model.predict_proba(test_z), model.classes_, test_factors[:, k]))
     if not areas:
         raise ValueError("at least one factor must have two values or more in test, but all are constant")
     return float(np.mean(areas))

@@ -44,10 +44,10 @@ def frechet_gaussian(mean: Array, covariance: Array, other_mean: Array, other_co
 def random_conv_features(images: NDArray[np.floating]) -> Array:
     """Features (N, 256) of images (N, C, H, W) in [0, 1], of 4 x 4 pixels at least: an untrained convolutional network.
 
-    Three 3 x 3 convolutions of stride 2 to 16, 32 and 64 channels with ReLU, He weights of one fixed seed, then the mean
-    over each quadrant. It needs no download, and untrained features tell samples of MNIST-like data apart where those
-    of ImageNet mislead (Naeem et al., "Reliable Fidelity and Diversity Metrics", ICML 2020). Not comparable with a
-    published FID. Its name is ``FEATURES``.
+    Three 3 x 3 convolutions of stride 2 to 16, 32 and 64 channels with ReLU, He weights of one fixed seed, then the
+    mean over each quadrant. It needs no download, and untrained features tell samples of MNIST-like data apart where
+    those of ImageNet mislead (Naeem et al., "Reliable Fidelity and Diversity Metrics", ICML 2020). Not comparable with
+    a published FID. Its name is ``FEATURES``.
     """
     if images.ndim != 4 or min(images.shape[2:]) < 4:
         raise ValueError(f"images must be (N, C, H, W) of 4 x 4 pixels at least, but got {images.shape}")

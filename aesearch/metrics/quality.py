@@ -72,9 +72,9 @@ def pca_mse(train: NDArray[np.floating], test: NDArray[np.floating], sizes: list
 
 
 def _ssim(x: Images, y: Images, window: Array) -> Array:
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    mx, my = _blur(x, window), _blur(y, window)
-    vx, vy, cov = _blur(x * x, window) - mx * mx, _blur(y * y, window) - my * my, _blur(x * y, window) - mx * my
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    mx, my = _blur(a, window), _blur(b, window)
+    vx, vy, cov = _blur(a * a, window) - mx * mx, _blur(b * b, window) - my * my, _blur(a * b, window) - mx * my
     light = (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2)
     structure = (2 * cov + 0.03**2) / (vx + vy + 0.03**2)
     values: Array = (light * structure).mean((1, 2, 3))

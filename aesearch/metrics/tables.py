@@ -58,7 +58,7 @@ def indices(factors: Factors, bins: int = BINS) -> Indices:
     return binned(factors, bins) if np.issubdtype(factors.dtype, np.floating) else factors.astype(np.int64)
 
 
-def binned(values: Codes, bins: int, like: Codes | None = None) -> Indices:
+def binned(values: Factors, bins: int, like: Factors | None = None) -> Indices:
     """The bin of each value, 0 to ``bins`` - 1, in equal widths between the least and largest of its column of
     ``like``, by default of ``values`` themselves."""
     low, high = (values if like is None else like).min(0), (values if like is None else like).max(0)

@@ -48,8 +48,8 @@ def wasserstein_dependence(codes: Codes) -> tuple[float, float]:
 def mean_mutual_information(codes: Codes, bins: int = BINS) -> float:
     """The mean plug-in mutual information in nats over all pairs of two codes, each cut into ``bins`` equal widths.
 
-    codes: (N, L). Range 0 to log ``bins``; biased upwards by about (bins - 1)^2 / 2N. 0 for one code. A dead code lowers
-    it, a copy raises it. Rewards independent codes; sees pairs only; blind to what codes carry.
+    codes: (N, L). Range 0 to log ``bins``; biased upwards by about (bins - 1)^2 / 2N. 0 for one code. A dead code
+    lowers it, a copy raises it. Rewards independent codes; sees pairs only; blind to what codes carry.
     Locatello et al., ICML 2019.
     """
     codes = _finite(codes)
@@ -67,9 +67,10 @@ def udr(
 ) -> Matrix:
     """Unsupervised disentanglement ranking: how well each model's codes match those of the others one to one, (M,).
 
-    codes: M matrices (N, L) of the same N inputs, each standardised; kl: the mean KL of each code (L,): those of at most
-    0.01 are left out (without kl, constant codes are). relation: the sizes of the coefficients of a lasso from one
-    model's codes to another's (alpha 0.1), or of Spearman correlations. For a pair the mean over rows and over columns
+    codes: M matrices (N, L) of the same N inputs, each standardised; kl: the mean KL of each code (L,), of which those
+    of at most 0.01 are left out (without kl, constant codes are). relation: the sizes of the coefficients of a lasso
+    from one model's codes to another's (alpha 0.1),
+    or of Spearman correlations. For a pair the mean over rows and over columns
     of largest^2 / sum; for a model the median over the others. Range 0 to 1 (a lasso's coefficients are shrunk:
     1 - alpha at best). Rewards what all models find; blind to all being wrong alike. A dead code changes nothing, a
     copy lowers it, a rotation of each model's codes of its own brings it down.
@@ -101,7 +102,8 @@ def model_centrality(agreement: Matrix) -> Matrix:
     if agreement.shape != (size, size) or size < 2 or not np.isfinite(agreement[off]).all():
         raise ValueError(f"agreement must be (M, M) of M >= 2 models and finite, but got shape {agreement.shape}")
     both: Matrix = np.where(off, (agreement + agreement.T) / 2, 0.0)
-    return both.sum(1) / (size - 1)
+    centrality: Matrix = both.sum(1) / (size - 1)
+    return centrality
 
 
 def _finite(codes: Codes) -> Matrix:
@@ -117,7 +119,8 @@ def _used(codes: Codes) -> Matrix:
 
 def _standardised(codes: Codes, kl: NDArray[np.floating] | None) -> Matrix:
     used = _used(codes if kl is None else codes[:, np.asarray(kl) > USED])
-    return (used - used.mean(0)) / used.std(0)
+    standardised: Matrix = (used - used.mean(0)) / used.std(0)
+    return standardised
 
 
 def _lasso(a: Matrix, b: Matrix) -> Matrix:
@@ -135,7 +138,8 @@ def _spearman(a: Matrix, b: Matrix) -> Matrix:
     if not a.shape[1] or not b.shape[1]:
         return np.zeros((a.shape[1], b.shape[1]))
     ranks = np.corrcoef(rankdata(a, axis=0).T, rankdata(b, axis=0).T)
-    return np.abs(ranks[: a.shape[1], a.shape[1] :])
+    sizes: Matrix = np.abs(ranks[: a.shape[1], a.shape[1] :])
+    return sizes
 
 
 def _one_to_one(relations: Matrix) -> float:

@@ -50,7 +50,8 @@ def factor_vae_score(
     rng = np.random.default_rng(seed)
 
     def vote(group: _Group, count: int) -> Indices:
-        return z[group.draw(group.values(count, rng), size, rng)].var(1, ddof=1).argmin(1)
+        winners: Indices = z[group.draw(group.values(count, rng), size, rng)].var(1, ddof=1).argmin(1)
+        return winners
 
     k, winner = _by_factor(groups, votes, vote, rng)
     table = np.zeros((z.shape[1], len(groups)), np.int64)
@@ -84,7 +85,8 @@ def beta_vae_score(
         values = group.values(count, rng)
         difference = z[group.draw(values, size, rng)]
         difference -= z[group.draw(values, size, rng)]
-        return np.abs(difference, out=difference).mean(1)
+        mean: Matrix = np.abs(difference, out=difference).mean(1)
+        return mean
 
     k, features = _by_factor(groups, points, differ, rng)
     test_k, test_features = _by_factor(groups, test_points, differ, rng)
@@ -110,7 +112,8 @@ class _Group:
     def draw(self, values: Indices, size: int, rng: np.random.Generator) -> Indices:
         """Rows (V, size), those of a row of the one value."""
         place = rng.random((len(values), size)) * self.count[values, None]
-        return self.order[self.start[values, None] + place.astype(np.int64)]
+        rows: Indices = self.order[self.start[values, None] + place.astype(np.int64)]
+        return rows
 
 
 def _prepare(codes: Codes, factors: Factors) -> tuple[Matrix, list[_Group]]:
