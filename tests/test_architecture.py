@@ -32,7 +32,7 @@ ARROWS = {
         "objectives",
         "scores",
     },
-    "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "train"},
+    "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "scores", "train"},
     "serving": {"errors", "model"},
     "use": {"corruptions", "datasets", "errors", "metrics", "model", "objectives"},
     "study": {"errors", "train"},

@@ -15,7 +15,8 @@ from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import Codebook
 from aesearch.errors import UserError
 from aesearch.model.store import device_of, read_model, restore
-from aesearch.objectives import kl, pixels, reconstruction
+from aesearch.objectives import kl, pixels
+from aesearch.scores import anomaly_scores
 from aesearch.train import TrainConfig
 
 BATCH = 500
@@ -79,15 +80,8 @@ class Model:
 
         error: squared error per pixel. elbo: the negative evidence lower bound in nats, the code mean decoded.
         """
-        found: dict[str, list[Tensor]] = {}
-        for x, y in self._batches(images, labels):
-            output = self.network(x, x.new_zeros(1, len(x), self.network.latent_dim), y)
-            error = (self._pixels(output.logits[0]) - x) ** 2
-            found.setdefault("error", []).append(error.flatten(1).mean(1))
-            if output.code.log_var is not None and output.log_prior is None:
-                nats = reconstruction(self.config.objective, output, x) + kl(output)
-                found.setdefault("elbo", []).append(nats)
-        return {name: _joined(parts) for name, parts in found.items()}
+        parts = [anomaly_scores(self.network, self.config.objective, x, y) for x, y in self._batches(images, labels)]
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
     @torch.no_grad()
     def rate(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:

@@ -9,32 +9,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aesearch.autoencoder import Autoencoder
 from aesearch.datasets import Dataset, OneClass
 from aesearch.errors import UserError
 from aesearch.metrics.detection import auroc, average_precision, fpr_at_tpr
-from aesearch.objectives import Objective, kl, reconstruction
+from aesearch.objectives import Objective, kl, pixels, reconstruction
 from aesearch.scores.base import Score, Trained, batches
 
 
 @torch.no_grad()
-def anomaly_scores(trained: Trained, x: Tensor, label: Tensor | None = None) -> dict[str, Tensor]:
+def anomaly_scores(
+    model: Autoencoder, objective: Objective, x: Tensor, label: Tensor | None = None
+) -> dict[str, Tensor]:
     """Scores (B,) of images (B, C, H, W), higher for stranger ones: ``error``, and for a VAE ``elbo``.
 
     error: the squared error per pixel of the reconstruction at the code mean. elbo: the negative evidence lower bound
     in nats with the code mean decoded, which leaves no noise in it.
     """
-    noise = x.new_zeros(1, len(x), trained.model.latent_dim)
-    output = trained.model(x, noise, label)
-    error = ((trained.reconstruct(x, label) - x) ** 2).flatten(1).mean(1)
-    scores = {"error": error}
-    if trained.objective.variational and output.log_prior is None:
-        scores["elbo"] = reconstruction(trained.objective, output, x) + kl(output)
+    output = model(x, x.new_zeros(1, len(x), model.latent_dim), label)
+    rebuilt = pixels(output.logits[0], objective.likelihood)
+    scores = {"error": ((rebuilt - x) ** 2).flatten(1).mean(1)}
+    if objective.variational and output.log_prior is None:
+        scores["elbo"] = reconstruction(objective, output, x) + kl(output)
     return scores
 
 
 def score_split(trained: Trained, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """The anomaly scores of the items at ``index``, each (N,)."""
-    parts = [anomaly_scores(trained, trained.images(i), trained.label_tensor(i)) for i in batches(index)]
+    parts = [
+        anomaly_scores(trained.model, trained.objective, trained.images(i), trained.label_tensor(i))
+        for i in batches(index)
+    ]
     return {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
 
 
