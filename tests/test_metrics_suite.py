@@ -16,6 +16,7 @@ from aesearch.metrics import (
     factor_vae_score,
     frechet,
     frechet_gaussian,
+    infomec,
     irs,
     mean_mutual_information,
     mig,
@@ -160,6 +161,18 @@ def test_chens_mig_sees_through_certain_posteriors_and_not_through_the_prior():
     tight = np.hstack([np.full((2000, 2), -8.0), np.zeros((2000, 1))])
     assert mig_chen(sure, tight, small, samples=2000) > 0.9
     assert mig_chen(np.zeros((2000, 3)), np.zeros((2000, 3)), small, samples=2000) < 0.02
+
+
+def test_infomec_of_perfect_copied_and_random_codes():
+    small = factors(3000, 5, (4, 5, 6))
+    perfect = small + 0.01 * np.random.default_rng(0).normal(size=small.shape)
+    found = infomec(perfect, small)
+    assert min(found.modularity, found.compactness) > 0.9
+    assert found.explicitness > 0.6, "of the classes between others a linear classifier is not certain"
+    copied = infomec(np.hstack([perfect, perfect + 0.01]), small)
+    assert copied.modularity == pytest.approx(found.modularity, abs=0.05)
+    assert copied.compactness < found.compactness - 0.3
+    assert infomec(np.random.default_rng(1).normal(size=(3000, 3)), small).explicitness < 0.05
 
 
 def test_total_correlation_and_wasserstein_are_closed_forms_of_a_gaussian():

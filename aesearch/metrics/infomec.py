@@ -28,8 +28,9 @@ def infomec(codes: Codes, factors: Factors, seed: int = 0) -> InfoMEC:
     InfoC: mean over factors of the same over the codes. InfoE: mean over factors of the share of the entropy that
     logistic regression on standardised codes takes off, on the same points (unpenalised, balanced classes).
     Each 0 to 1 (InfoE is 0 for noise). As ratios of small estimates InfoM and InfoC of noise are not 0 (0.7 and
-    0.4 on dSprites' sizes): judge them beside InfoE. Constant factors are left out; with no code in use all are 0, with one
-    factor InfoM is 1, with one code InfoC is 1, where there is any information. Reward: M a code of one factor (blind
+    0.4 on dSprites' sizes): judge them beside InfoE. Constant factors are left out; with no code in use all are 0,
+    with one factor InfoM is 1, with one code InfoC is 1, where there is any information. Reward: M a code of
+    one factor (blind
     to copies), C a factor of one code (a copy costs half), E linear codes (blind to rotation and copies).
     Hsu, Dorrell, Whittington, Wu, Finn, "Disentanglement via Latent Quantization", NeurIPS 2023; Ross, PLoS ONE 2014.
     """

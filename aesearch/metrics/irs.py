@@ -13,8 +13,8 @@ def irs(codes: Codes, factors: Factors) -> float:
     For each code and factor: the 0.99 quantile of |code - its mean in the group| for each value of the factor (cut
     into 20 bins), averaged over the values, by the code's largest distance from its mean; the best factor of each
     code; the mean over codes, weighted by that largest distance. codes: (N, L), factors: (N, K). Range 0 to 1; noise
-    is not 0 (0.37 for normal codes of dSprites' sizes: print a chance column). Constant codes are left out, so a dead code
-    changes nothing; with none left 0. Not invariant to scaling single codes, which changes their weights.
+    is not 0 (0.37 for normal codes of dSprites' sizes: print a chance column). Constant codes are left out, so a
+    dead code changes nothing; with none left 0. Not invariant to scaling single codes, which changes their weights.
     Rewards codes that other factors do not move; a duplicated code costs nothing, a rotation much; blind to factors
     that no code carries. Suter, Miladinovic, Schoelkopf, Bauer, "Robustly Disentangled Causal Mechanisms", ICML
     2019 (there with the maximum; the 0.99 quantile is disentanglement_lib's).

@@ -71,8 +71,8 @@ def udr(
     of at most 0.01 are left out (without kl, constant codes are). relation: the sizes of the coefficients of a lasso
     from one model's codes to another's (alpha 0.1), or of Spearman correlations. For a pair the mean over rows and
     over columns of largest^2 / sum; for a model the median over the others. Range 0 to 1 (a lasso's coefficients
-    are shrunk: 1 - alpha at best). Rewards what all models find; blind to all being wrong alike. A dead code changes nothing, a
-    copy lowers it, a rotation of each model's codes of its own brings it down.
+    are shrunk: 1 - alpha at best). Rewards what all models find; blind to all being wrong alike. A dead code changes
+    nothing, a copy lowers it, a rotation of each model's codes of its own brings it down.
     Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation Learning", ICLR 2020.
     Raises ValueError for fewer than two models and for unequal N.
     """
