@@ -1,19 +1,13 @@
-"""The time of DCI with our boosted trees, and how near it is to scikit-learn's, on codes with the factor sizes of dSprites.
+"""The time of DCI with our boosted trees, and how near it is to scikit-learn's, on dSprites' factor sizes.
 
 python benchmarks/dci.py               1,000 points with both, 10,000 with ours: about 5 minutes
 python benchmarks/dci.py --reference   10,000 points with scikit-learn's too: some 15 minutes more
 """
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import argparse
 import time
 from itertools import product
 
-import numpy as np
 from metric_answers import codes_and_factors
 from table import print_table
 

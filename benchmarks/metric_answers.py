@@ -1,4 +1,4 @@
-"""How each metric answers to six constructed codes with the factor sizes of dSprites: docs/metrics.png. A minute or two.
+"""How each metric answers to six constructed codes, on dSprites' factor sizes: docs/metrics.png. A minute or two.
 
 python benchmarks/metric_answers.py
 """
@@ -19,7 +19,7 @@ SIZES = np.array([3, 6, 40, 32, 32])
 KINDS = {
     "noise": "10 codes\nof noise",
     "perfect": "5 factors\n+ 5 noise",
-    "noisy": "each with\n0.3 σ noise",
+    "noisy": "each with\n0.3 sd of noise",
     "rotated": "the 5\nrotated",
     "duplicated": "the 5\ntwice",
     "shared": "2 factors\nin one code",
@@ -51,7 +51,7 @@ def answers(kind: str) -> dict[str, float]:
     dci, infomec = m.dci(codes, factors, *test), m.infomec(codes, factors)
     return {
         "MIG, 20 bins": m.mig(codes, factors),
-        "MIG, Chen (posteriors of σ 0.05)": m.mig_chen(codes, np.full(codes.shape, 2 * np.log(0.05)), factors),
+        "MIG, Chen (posteriors of sd 0.05)": m.mig_chen(codes, np.full(codes.shape, 2 * np.log(0.05)), factors),
         "SAP, R²": m.sap(codes, factors),
         "SAP, SVM": m.sap_svm(codes, factors, *test),
         "DCI completeness": dci.completeness,

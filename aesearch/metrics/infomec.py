@@ -29,9 +29,8 @@ def infomec(codes: Codes, factors: Factors, seed: int = 0) -> InfoMEC:
     logistic regression on standardised codes takes off, on the same points (unpenalised, balanced classes).
     Each 0 to 1 (InfoE is 0 for noise). As ratios of small estimates InfoM and InfoC of noise are not 0 (0.7 and
     0.4 on dSprites' sizes): judge them beside InfoE. Constant factors are left out; with no code in use all are 0,
-    with one factor InfoM is 1, with one code InfoC is 1, where there is any information. Reward: M a code of
-    one factor (blind
-    to copies), C a factor of one code (a copy costs half), E linear codes (blind to rotation and copies).
+    with one factor InfoM is 1, with one code InfoC is 1, where there is any information. Reward: M a code of one
+    factor (blind to copies), C a factor of one code (a copy costs half), E linear codes (blind to rotation and copies).
     Hsu, Dorrell, Whittington, Wu, Finn, "Disentanglement via Latent Quantization", NeurIPS 2023; Ross, PLoS ONE 2014.
     """
     codes, factors = checked(codes, factors)
@@ -66,8 +65,7 @@ def neighbour_information(code: Matrix, label: Indices, neighbours: int = NEIGHB
     for one in np.unique(value):
         own = np.sort(code[value == one])
         k = min(neighbours, len(own) - 1)
-        radius = np.nextafter(_distance(own, k), 0)
-        near = np.searchsorted(ordered, own + radius, "right") - np.searchsorted(ordered, own - radius, "left")
+        near = _nearer(ordered, own, _distance(own, k))
         terms.append(digamma(k) - digamma(len(own)) - digamma(np.maximum(near, 1)))
     return float(max(0.0, digamma(len(code)) + np.concatenate(terms).mean()))
 
@@ -80,6 +78,15 @@ def _distance(ordered: Matrix, k: int) -> Matrix:
         first, last = padded[k - left :][: len(ordered)], padded[2 * k - left :][: len(ordered)]
         nearest = np.minimum(nearest, np.maximum(ordered - first, last - ordered))
     return nearest
+
+
+def _nearer(ordered: Matrix, points: Matrix, radius: Matrix) -> Indices:
+    """How many of a sorted line are nearer to each of its points than its radius."""
+    first = np.searchsorted(ordered, points - radius, "left")
+    last = np.searchsorted(ordered, points + radius, "right") - 1
+    # The sums are rounded, so ask of the outermost two again.
+    count: Indices = last + 1 - first - (points - ordered[first] >= radius) - (ordered[last] - points >= radius)
+    return count
 
 
 def _explained(codes: Matrix, label: Indices) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, binned, checked
+from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, binned, checked, which_vary
 
 QUANTILE = 0.99
 
@@ -20,6 +20,7 @@ def irs(codes: Codes, factors: Factors) -> float:
     2019 (there with the maximum; the 0.99 quantile is disentanglement_lib's).
     """
     codes, factors = checked(codes, factors)
+    factors = factors[:, which_vary(factors)]
     codes = codes[:, codes.min(0) < codes.max(0)]
     if not codes.shape[1]:
         return 0.0
