@@ -19,7 +19,7 @@ SIZES = np.array([3, 6, 40, 32, 32])
 KINDS = {
     "noise": "10 codes\nof noise",
     "perfect": "5 factors\n+ 5 noise",
-    "noisy": "each with\n0.3 sd of noise",
+    "noisy": "each with\n0.3 sd noise",
     "rotated": "the 5\nrotated",
     "duplicated": "the 5\ntwice",
     "shared": "2 factors\nin one code",

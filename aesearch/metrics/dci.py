@@ -84,7 +84,8 @@ def _sklearn_boosted_trees(codes: Matrix, labels: Indices, test_codes: Matrix, t
     from sklearn.ensemble import GradientBoostingClassifier
 
     model = GradientBoostingClassifier(random_state=seed).fit(codes, labels)
-    return Fit(model.feature_importances_, model.score(codes, labels), model.score(test_codes, test_labels))
+    # Rounding may leave one just below 0.
+    return Fit(np.abs(model.feature_importances_), model.score(codes, labels), model.score(test_codes, test_labels))
 
 
 def _random_forest(codes: Matrix, labels: Indices, test_codes: Matrix, test_labels: Indices, seed: int) -> Fit:
