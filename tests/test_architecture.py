@@ -20,7 +20,8 @@ ARROWS = {
     "autoencoder": {"bottlenecks", "errors", "networks"},
     "objectives": {"autoencoder", "errors"},
     "metrics": set(),
-    "scores": {"autoencoder", "corruptions", "datasets", "errors", "metrics", "objectives"},
+    "protocols": {"errors"},
+    "scores": {"autoencoder", "corruptions", "datasets", "errors", "metrics", "objectives", "protocols"},
     "train": {
         "autoencoder",
         "bottlenecks",
@@ -30,6 +31,7 @@ ARROWS = {
         "metrics",
         "networks",
         "objectives",
+        "protocols",
         "scores",
     },
     "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "scores", "train"},

@@ -4,7 +4,7 @@ from aesearch.metrics.chen import mig_chen
 from aesearch.metrics.codes import active_units, perplexity, sparsity
 from aesearch.metrics.dci import DCI, dci, dci_from_importances
 from aesearch.metrics.detection import auroc, average_precision, fpr_at_tpr, threshold
-from aesearch.metrics.disentanglement import mig, mutual_information, sap, sap_svm
+from aesearch.metrics.disentanglement import mig, mutual_information, sap, sap_mixed, sap_svm
 from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
 from aesearch.metrics.explicitness import explicitness
 from aesearch.metrics.frechet import frechet, frechet_gaussian, random_conv_features
@@ -19,7 +19,7 @@ from aesearch.metrics.unlabelled import (
     udr,
     wasserstein_dependence,
 )
-from aesearch.metrics.votes import beta_vae_score, factor_vae_score, grid_factors
+from aesearch.metrics.votes import beta_vae_score, factor_vae_score, grid_factors, votes_of_groups
 
 __all__ = [
     "DCI",
@@ -56,11 +56,13 @@ __all__ = [
     "psnr",
     "random_conv_features",
     "sap",
+    "sap_mixed",
     "sap_svm",
     "sparsity",
     "ssim",
     "threshold",
     "total_correlation",
     "udr",
+    "votes_of_groups",
     "wasserstein_dependence",
 ]

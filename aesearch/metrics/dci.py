@@ -8,7 +8,8 @@ import numpy as np
 from aesearch.metrics.boosting import Fit, boosted_trees
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked_pair
 
-Regressor = Literal["boosted_trees", "sklearn_boosted_trees", "random_forest"]
+Regressor = Literal["boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso"]
+LASSO_ALPHA = 0.02
 
 
 class DCI(NamedTuple):
@@ -40,6 +41,8 @@ def dci(
     256 quantiles, and between some 1,000 and 3,000 points codes with noise score up to 0.05 below it.
     "sklearn_boosted_trees": scikit-learn's GradientBoostingClassifier, the one of disentanglement_lib; minutes.
     "random_forest": scikit-learn's RandomForestClassifier of 100 trees.
+    "lasso": scikit-learn's Lasso (alpha 0.02) from standardised codes to the standardised factor; a code's importance
+    is the size of its coefficient, and what counts as right is the nearest value. Blind to unordered factors.
     Order, sign and scale of codes change nothing, but for ties drawn at random and for the bins' edges. A dead code
     changes D nothing and raises C, whose logarithm has base L.
     Eastwood and Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR 2018.
@@ -95,8 +98,22 @@ def _random_forest(codes: Matrix, labels: Indices, test_codes: Matrix, test_labe
     return Fit(model.feature_importances_, model.score(codes, labels), model.score(test_codes, test_labels))
 
 
+def _lasso(codes: Matrix, labels: Indices, test_codes: Matrix, test_labels: Indices, seed: int) -> Fit:  # noqa: ARG001
+    from sklearn.linear_model import Lasso
+
+    centre, spread = codes.mean(0), np.where(codes.std(0) > 0, codes.std(0), 1.0)
+    mean, deviation = labels.mean(), labels.std()
+    model = Lasso(alpha=LASSO_ALPHA).fit((codes - centre) / spread, (labels - mean) / deviation)
+
+    def accuracy(z: Matrix, known: Indices) -> float:
+        return float((np.rint(model.predict((z - centre) / spread) * deviation + mean) == known).mean())
+
+    return Fit(np.abs(model.coef_), accuracy(codes, labels), accuracy(test_codes, test_labels))
+
+
 REGRESSORS: dict[Regressor, Callable[[Matrix, Indices, Matrix, Indices, int], Fit]] = {
     "boosted_trees": boosted_trees,
     "sklearn_boosted_trees": _sklearn_boosted_trees,
     "random_forest": _random_forest,
+    "lasso": _lasso,
 }

@@ -11,6 +11,7 @@ from aesearch.metrics.tables import (
     BINS,
     Codes,
     Factors,
+    Indices,
     Matrix,
     binned,
     checked,
@@ -67,13 +68,7 @@ def sap(codes: Codes, factors: Factors) -> float:
     Raises ValueError as ``mig``. Kumar, Sattigeri, Balakrishnan, "DIP-VAE", ICLR 2018, section 3.
     """
     codes, factors = checked(codes, factors)
-    factors = factors[:, which_vary(factors)]
-    z = codes - codes.mean(0)
-    v = factors - factors.mean(0)
-    variance = (z**2).mean(0)
-    covariance = z.T @ v / len(z)
-    safe = np.where(variance > 1e-12, variance, np.inf)
-    return float(np.mean(gap(covariance**2 / (safe[:, None] * (v**2).mean(0)))))
+    return float(np.mean(gap(_squared_correlations(codes, factors[:, which_vary(factors)]))))
 
 
 def sap_svm(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors) -> float:
@@ -84,16 +79,49 @@ def sap_svm(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Fac
     into many classes. A duplicated code brings it to 0. Takes about a second for 10 codes, 5 factors and 10,000
     points. Raises ValueError as ``mig``. Kumar et al., ICLR 2018, section 3.
     """
+    return float(np.mean(gap(_svm_accuracies(*checked_pair(codes, factors, test_codes, test_factors)))))
+
+
+def sap_mixed(
+    codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors, unordered: NDArray[np.bool_]
+) -> float:
+    """Separated attribute predictability with both forms: ``sap_svm`` for ``unordered`` factors, ``sap`` for others.
+
+    unordered: (K,). All else as of the two; a mean of two scales, so the least comparable of the three.
+    Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there of dSprites only the shape).
+    """
+    checked_codes, checked_factors = checked(codes, factors)
+    kept = which_vary(checked_factors)
+    train, known, test, target = checked_pair(codes, factors, test_codes, test_factors)
+    by_svm = np.asarray(unordered)[kept]
+    gaps = np.empty(len(by_svm))
+    gaps[by_svm] = gap(_svm_accuracies(train, known[:, by_svm], test, target[:, by_svm]))
+    gaps[~by_svm] = gap(_squared_correlations(checked_codes, checked_factors[:, kept][:, ~by_svm]))
+    return float(gaps.mean())
+
+
+def _squared_correlations(codes: Matrix, factors: Factors) -> Matrix:
+    """Of each code with each factor, (L, K)."""
+    z = codes - codes.mean(0)
+    v = factors - factors.mean(0)
+    variance = (z**2).mean(0)
+    covariance = z.T @ v / len(z)
+    safe = np.where(variance > 1e-12, variance, np.inf)
+    squared: Matrix = covariance**2 / (safe[:, None] * (v**2).mean(0))
+    return squared
+
+
+def _svm_accuracies(codes: Matrix, factors: Indices, test_codes: Matrix, test_factors: Indices) -> Matrix:
+    """On test, of a linear SVM on each code alone for each factor, (L, K)."""
     from sklearn.svm import LinearSVC
 
-    codes, factors, test_codes, test_factors = checked_pair(codes, factors, test_codes, test_factors)
     accuracy = np.zeros((codes.shape[1], factors.shape[1]))
     for k in range(factors.shape[1]):
         for j in range(codes.shape[1]):
             svm = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
             svm.fit(codes[:, [j]], factors[:, k])
             accuracy[j, k] = svm.score(test_codes[:, [j]], test_factors[:, k])
-    return float(np.mean(gap(accuracy)))
+    return accuracy
 
 
 def _information(joint: NDArray[np.integer]) -> float:

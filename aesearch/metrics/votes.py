@@ -35,10 +35,11 @@ def factor_vae_score(
 
     A vote is the code whose variance over the images, divided by its variance over all, is the least; for each code
     the factor that it got most of the ``votes`` for is its guess; the score is the share of ``test_votes`` new votes
-    guessed right. codes: (N, L), factors: (N, K), value indices (real ones are cut into 20 bins); constant factors
-    are left out. Codes with a deviation below ``active`` never vote; with none left the score is 0 (so scaling codes
-    down may change it). Range 0 to 1, about 1/K for noise. Rewards a code that is constant where a factor is; blind to
-    what else that code or other codes carry: a duplicated code costs nothing, a rotation little (0.85 on dSprites).
+    guessed right (with 0, of the first ones). codes: (N, L), factors: (N, K), value indices (real ones are cut into 20
+    bins); constant factors are left out. Codes with a deviation below ``active`` never vote; with none left the score
+    is 0 (so scaling codes down may change it). Range 0 to 1, about 1/K for noise. Rewards a code that is constant
+    where a factor is; blind to what else that code or other codes carry: a duplicated code costs nothing, a rotation
+    little (0.85 on dSprites).
     Kim and Mnih, "Disentangling by Factorising", ICML 2018; ``active`` as disentanglement_lib.
     """
     z, groups = _prepare(codes, factors)
@@ -56,8 +57,30 @@ def factor_vae_score(
     k, winner = _by_factor(groups, votes, vote, rng)
     table = np.zeros((z.shape[1], len(groups)), np.int64)
     np.add.at(table, (winner, k), 1)
-    test_k, test_winner = _by_factor(groups, test_votes, vote, rng)
+    test_k, test_winner = _by_factor(groups, test_votes, vote, rng) if test_votes else (k, winner)
     return float((table.argmax(1)[test_winner] == test_k).mean())
+
+
+def votes_of_groups(groups: NDArray[np.floating], fixed: NDArray[np.integer]) -> float:
+    """FactorVAE score, judged on the votes themselves, of codes that come in groups already.
+
+    groups: (V, S, L), the codes of S images for each of V votes. fixed: (V,), which factor they share. A code's
+    deviation over all images divides it; codes that never vary do not vote, and with none left the score is 0. Range
+    from the largest share of a factor (noise) to 1. The rest as of ``factor_vae_score``.
+    Raises ValueError where the lengths differ or a code is not finite.
+    """
+    if groups.ndim != 3 or groups.shape[:1] != fixed.shape or not np.isfinite(groups).all():
+        raise ValueError(f"groups must be finite (V, S, L) and fixed (V,), but got {groups.shape} and {fixed.shape}")
+    z = groups.astype(np.float64)
+    deviation = z.std((0, 1))
+    kept = deviation > 0
+    if not kept.any():
+        return 0.0
+    winner = (z[:, :, kept] / deviation[kept]).var(1).argmin(1)
+    _, factor = np.unique(fixed, return_inverse=True)
+    table = np.zeros((int(kept.sum()), int(factor.max()) + 1), np.int64)
+    np.add.at(table, (winner, factor), 1)
+    return float(table.max(1).sum() / len(groups))
 
 
 def beta_vae_score(
@@ -66,10 +89,10 @@ def beta_vae_score(
     """BetaVAE score: the test accuracy of telling the factor that pairs of images share from how their codes differ.
 
     A point is the mean over ``size`` pairs of |code - code'|, (L,); scikit-learn's default logistic regression tells
-    the factor on ``test_points`` after ``points``. codes: (N, L), factors: (N, K) as of ``factor_vae_score``. Not
-    standardised: not invariant to scaling single codes; a dead code changes nothing. Range 0 to 1, about 1/K for
-    noise. Rewards directions that are constant where a factor is; blind to copies, and nearly to a rotation (0.89 on
-    dSprites) and to a code of several factors. Higgins et al., "beta-VAE", ICLR 2017.
+    the factor on ``test_points`` after ``points`` (with 0, on the latter themselves). codes: (N, L), factors: (N, K)
+    as of ``factor_vae_score``. Not standardised: not invariant to scaling single codes; a dead code changes nothing.
+    Range 0 to 1, about 1/K for noise. Rewards directions that are constant where a factor is; blind to copies, and
+    nearly to a rotation (0.89 on dSprites) and to a code of several factors. Higgins et al., "beta-VAE", ICLR 2017.
     """
     import warnings
 
@@ -89,7 +112,7 @@ def beta_vae_score(
         return mean
 
     k, features = _by_factor(groups, points, differ, rng)
-    test_k, test_features = _by_factor(groups, test_points, differ, rng)
+    test_k, test_features = _by_factor(groups, test_points, differ, rng) if test_points else (k, features)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression().fit(features, k)

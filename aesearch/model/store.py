@@ -27,7 +27,7 @@ from aesearch.train import TrainConfig
 
 HOMES = tuple(
     f"aesearch.{room}"
-    for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "scores")
+    for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "protocols", "scores")
 )
 WEIGHTS, CONFIG, INFO, REFERENCE = "model.safetensors", "config.json", "info.json", "reference.safetensors"
 

@@ -1,8 +1,36 @@
-"""Metrics that are measured once, at the end of a training, on the weights that are kept."""
+"""Metrics of trained replicas: on their codes at any epoch, or once, at the end, on the weights that are kept."""
 
 from aesearch.scores.base import Score, Trained
+from aesearch.scores.comparisons import UDR, Comparison, ModelCentrality
 from aesearch.scores.detection import Detection, anomaly_scores, score_split
+from aesearch.scores.disentanglement import CodeScore, Disentanglement, Reference
 from aesearch.scores.labels import FineTuned, Probe
-from aesearch.scores.pictures import PCA, Denoising
+from aesearch.scores.likelihood import Likelihood
+from aesearch.scores.pictures import PCA, Denoising, Frechet, Quality
+from aesearch.scores.run import measure, references
+from aesearch.scores.source import Posterior, Source
 
-__all__ = ["PCA", "Denoising", "Detection", "FineTuned", "Probe", "Score", "Trained", "anomaly_scores", "score_split"]
+__all__ = [
+    "PCA",
+    "UDR",
+    "CodeScore",
+    "Comparison",
+    "Denoising",
+    "Detection",
+    "Disentanglement",
+    "FineTuned",
+    "Frechet",
+    "Likelihood",
+    "ModelCentrality",
+    "Posterior",
+    "Probe",
+    "Quality",
+    "Reference",
+    "Score",
+    "Source",
+    "Trained",
+    "anomaly_scores",
+    "measure",
+    "references",
+    "score_split",
+]

@@ -1,9 +1,9 @@
-"""What a score is: a metric that is measured once, on a trained replica: it is dear, or needs more than codes."""
+"""What a score is: a metric of a trained replica, measured once, at the end: it is dear, or needs more than codes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from aesearch.autoencoder import Autoencoder
 from aesearch.datasets import Data, Dataset
 from aesearch.objectives import Objective, pixels
+from aesearch.scores.source import Posterior, Source
 
 BATCH = 1000
 
@@ -22,6 +23,7 @@ class Trained:
     """One trained replica and its data, as scores see them.
 
     model: in evaluation mode. images: indices (B,) of ``data`` to images (B, C, H, W) on the model's device.
+    factor_names: of the columns of ``data.factors``. cache: the folder of what is computed once for many trials.
     """
 
     model: Autoencoder
@@ -29,7 +31,10 @@ class Trained:
     data: Data
     images: Callable[[NDArray[np.int64]], Tensor]
     seed: int
+    factor_names: tuple[str, ...] = ()
+    cache: Path | None = None
     _codes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    _everything: list[Posterior] = field(default_factory=list)
 
     def index(self, split: str) -> NDArray[np.int64]:
         """The indices of train, val or test."""
@@ -57,6 +62,32 @@ class Trained:
         return self._codes[split]
 
     @torch.no_grad()
+    def posterior(self, index: NDArray[np.int64]) -> Posterior:
+        """Means (N, L) and log variances (N, L), None without a posterior, of the codes of the items at ``index``."""
+        means, log_vars = [], []
+        for part in batches(index):
+            x = self.images(part)
+            code = self.model(x, x.new_empty(0, len(x), self.model.latent_dim), self.label_tensor(part)).code
+            means.append(code.mean.float().cpu().numpy())
+            if code.log_var is not None:
+                log_vars.append(code.log_var.float().cpu().numpy())
+        return Posterior(np.concatenate(means), np.concatenate(log_vars) if log_vars else None)
+
+    def source(self, split: str | None) -> Source:
+        """What protocols draw from: the items of a split, or with None of all. All are encoded once at most."""
+        index = np.arange(len(self.data.images)) if split is None else self.index(split)
+
+        def encode(places: NDArray[np.int64]) -> Posterior:
+            if split is None and len(places) == len(index):
+                if not self._everything:
+                    self._everything.append(self.posterior(index))
+                return self._everything[0]
+            return self.posterior(index[places])
+
+        factors = None if self.data.factors is None else self.data.factors[index]
+        return Source(encode, len(index), factors, self.factor_names, split or "all")
+
+    @torch.no_grad()
     def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """What the model makes of images (B, C, H, W): the expected image at the code mean."""
         codes = self.model.encode(x, label)
@@ -71,8 +102,10 @@ def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int6
 class Score(ABC):
     """A frozen value: one or more metrics of a trained replica."""
 
-    # The splits that it is measured on; only what is measured on val can be searched.
-    splits: ClassVar[tuple[str, ...]] = ("val", "test")
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it is measured on; only what is measured on val can be searched."""
 
     @property
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,7 +49,9 @@ class Detection(Score):
     Needs data with anomalies in test, such as OneClass(MNIST(), normal=3).
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("test",)
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test",)
 
     @property
     def names(self) -> tuple[str, ...]:

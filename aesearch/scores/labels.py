@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +39,10 @@ class Probe(Score):
     labels: tuple[int, ...] = (100, 1000)
     draws: int = 3
     raw: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("val", "test")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,10 +85,13 @@ class FineTuned(Score):
     Adam, 300 steps of at most 64 images, the same for both; each the mean of ``draws`` draws of labels.
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("test",)
     labels: tuple[int, ...] = (100, 1000)
     draws: int = 1
     learning_rate: float = 1e-3
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test",)
 
     @property
     def names(self) -> tuple[str, ...]:

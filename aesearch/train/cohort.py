@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from aesearch.autoencoder import Autoencoder, Output
 from aesearch.datasets import Data
 from aesearch.metrics.codes import active_units, perplexity, sparsity
-from aesearch.metrics.disentanglement import mig, sap
 from aesearch.objectives import Adversarial, Objective, Step, bernoulli_nll, kl, loss, pixels, reconstruction
+from aesearch.scores import Posterior, Source
 from aesearch.train.config import TrainConfig
 from aesearch.train.feed import Feed, scaled
 from aesearch.train.graph import Graphed
 from aesearch.train.replicas import Models, Replicas
 
 EVAL_BATCH = 1000
-MOST_SCORED = 10_000  # points for the metrics on codes and factors, as in disentanglement_lib
 
 Values = tuple[float, ...]
 
@@ -208,13 +207,19 @@ class Cohort:
             "active_units": tuple(float(active_units(of_one)) for of_one in codes),
             "sparsity": tuple(sparsity(of_one) for of_one in codes),
         }
-        if self.data.factors is not None:
-            scored = codes[:, :MOST_SCORED].astype(np.float64)
-            known = self.data.factors[index[:MOST_SCORED]]
-            if (known.min(0) < known.max(0)).any() and np.isfinite(scored).all():
-                metrics["mig"] = tuple(mig(of_one, known) for of_one in scored)
-                metrics["sap"] = tuple(sap(of_one, known) for of_one in scored)
+        for monitor in self.config.monitored:
+            found = [monitor.of_source(self._source(of_one, index)) for of_one in codes]
+            metrics |= {name: tuple(values[name] for values in found) for name in monitor.names}
         return metrics
+
+    def _source(self, codes: NDArray[np.floating], index: NDArray[np.int64]) -> Source:
+        """What a monitor draws from: the codes (N, L) of the images at ``index``, encoded already."""
+
+        def encode(places: NDArray[np.int64]) -> Posterior:
+            return Posterior(codes[places], None)
+
+        factors = None if self.data.factors is None else self.data.factors[index]
+        return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes), "split")
 
     def keep_best(self, epoch: int, val_losses: Values) -> None:
         """Remember each replica's weights if its val loss is its lowest so far, or if losses cannot be compared."""
@@ -233,7 +238,8 @@ class Cohort:
         """Each replica as a module of its own, in evaluation mode."""
         state = self.replicas.state("model")
         for r in range(len(self.seeds)):
-            model = self.config.build().to(self.device)
+            with torch.random.fork_rng(devices=[]):
+                model = self.config.build().to(self.device)
             model.load_state_dict({name: tensor[r] for name, tensor in state.items()})
             yield model.eval()
 

@@ -10,7 +10,8 @@ from aesearch.datasets import Dataset, is_picture
 from aesearch.errors import UserError, nearest
 from aesearch.networks import Network
 from aesearch.objectives import Objective, Sparse, Warmup
-from aesearch.scores import Score
+from aesearch.protocols import Protocol, epoch
+from aesearch.scores import CodeScore, Comparison, Disentanglement, Score
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -25,7 +26,9 @@ class TrainConfig:
     given the label. warmup: how the regulariser's weight grows. learning_rate: of Adam. precision: of the matrix
     products in training; bfloat16 pays on GPUs and on CPUs that have its instructions, and metrics are always measured
     in float32. seed: replica r draws its weights, order of images and noise from (seed, r), so that trials of one
-    seed compare replica by replica. scores: what else is measured of the kept weights, once.
+    seed compare replica by replica. monitors: the cheap metrics on codes and factors, measured at each epoch and at
+    the end; by default mig and sap where the data has factors. scores: what else is measured of the kept weights,
+    once.
     """
 
     data: Dataset
@@ -43,7 +46,8 @@ class TrainConfig:
     learning_rate: float = 1e-3
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
-    scores: tuple[Score, ...] = ()
+    monitors: tuple[CodeScore, ...] | None = None
+    scores: tuple[Score | Comparison, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -57,8 +61,13 @@ class TrainConfig:
         if self.precision not in PRECISIONS:
             raise UserError(f"unknown precision {self.precision!r}: {nearest(self.precision, PRECISIONS)}")
         self._check_combination()
-        for score in self.scores:
+        for score in (*self.monitored, *self.scores):
             score.check(self.data, self.objective)
+            if isinstance(score, CodeScore | Comparison) and self.code.spatial:
+                raise UserError(f"{type(score).__name__} needs a code that is one vector, but got {self.code}")
+            if isinstance(score, Comparison) and self.replicas < 2:
+                raise UserError(f"{type(score).__name__} compares replicas, but got replicas={self.replicas}")
+        self._check_protocols()
 
     def _check_kinds(self) -> None:
         kinds = {
@@ -74,8 +83,14 @@ class TrainConfig:
             if not isinstance(value, kind):
                 expected = getattr(kind, "__name__", name.capitalize())
                 raise UserError(f"{name} must be a {expected}, such as {example}, but got {value!r}")
-        if not (isinstance(self.scores, tuple) and all(isinstance(score, Score) for score in self.scores)):
+        if not (isinstance(self.scores, tuple) and all(isinstance(s, Score | Comparison) for s in self.scores)):
             raise UserError(f"scores must be a tuple of scores, such as (Probe(),), but got {self.scores!r}")
+        if self.monitors is not None and not (
+            isinstance(self.monitors, tuple) and all(isinstance(monitor, CodeScore) for monitor in self.monitors)
+        ):
+            raise UserError(
+                f"monitors must be a tuple of scores on codes, such as (Disentanglement(),), but got {self.monitors!r}"
+            )
 
     def _check_combination(self) -> None:
         objective, code = self.objective, self.code
@@ -104,6 +119,39 @@ class TrainConfig:
         if objective.draws and code.spatial:
             raise UserError(f"{kind} needs a code that is one vector, but got {code}")
 
+    def _check_protocols(self) -> None:
+        for monitor in self.monitored:
+            if monitor.protocol.draws == "all" or monitor.protocol.codes == "sampled" or "val" not in monitor.splits:
+                raise UserError(
+                    f"monitors need a protocol that draws the means of a split, such as fast, but got "
+                    f"{monitor.protocol.name}; move it to scores"
+                )
+        names = [name for score in (*self.monitored, *self.scores) for name in score.names]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"each metric must be measured once, but {', '.join(twice)} would be measured twice")
+        known: dict[str, Protocol] = {}
+        for protocol in self.protocols:
+            if known.setdefault(protocol.name, protocol).hash != protocol.hash:
+                raise UserError(
+                    f"protocols that differ must have names that differ, but two are named {protocol.name!r}; "
+                    'write replace(protocol, name="...")'
+                )
+
+    @property
+    def monitored(self) -> tuple[CodeScore, ...]:
+        """The metrics on codes and factors of each epoch, whether given or by the data."""
+        if self.monitors is not None:
+            return self.monitors
+        known = any(size > 1 for size in self.data.factor_sizes.values()) and not self.code.spatial
+        return (Disentanglement(("mig", "sap"), epoch),) if known else ()
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """Those that its metrics belong to."""
+        scores = (score for score in (*self.monitored, *self.scores) if isinstance(score, CodeScore))
+        return tuple(score.protocol for score in scores)
+
     @property
     def code(self) -> Bottleneck:
         """The bottleneck, whether given or by the objective's kind."""
@@ -130,9 +178,7 @@ class TrainConfig:
             names += ["denoising_mse"] + (["psnr_gain"] if is_picture(self.data.shape) else [])
         if isinstance(self.objective, Sparse):
             names.append("sparsity")
-        if any(size > 1 for size in self.data.factor_sizes.values()) and not self.code.spatial:
-            names += ["mig", "sap"]
-        return names
+        return names + [name for monitor in self.monitored for name in monitor.names]
 
     def final_names(self, split: str) -> list[str]:
         """The names, without their split, of all metrics of the kept weights on ``split``."""

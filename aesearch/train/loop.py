@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.datasets import Data
-from aesearch.scores import Trained
+from aesearch.scores import Reference, Trained, measure, references
 from aesearch.train.cohort import Cohort, Values
 from aesearch.train.config import TrainConfig
 from aesearch.train.feed import Feed, scaled
@@ -21,12 +23,15 @@ class Result:
     """What a finished trial leaves. The weights are those of each replica's epoch with the lowest val/loss.
 
     metrics: val/* and test/* of those weights, a value per replica. epochs: the selected epoch of each replica.
-    weights: parameters and buffers by name, each (R, ...), on the CPU.
+    weights: parameters and buffers by name, each (R, ...), on the CPU. references: what noise and the factors
+    themselves score, for metrics that have a protocol. protocols: what those are, by name.
     """
 
     metrics: Mapping[str, Values]
     epochs: tuple[int, ...]
     weights: Mapping[str, Tensor]
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,14 @@ def train(
     vmapped: bool | None = None,
     graphed: bool | None = None,
     streaming: bool | None = None,
+    cache: Path | None = None,
 ) -> Iterator[Epoch]:
     """Train all replicas of ``config`` on ``data``, yielding after each epoch.
 
     On a GPU one vmapped program, replayed as a CUDA graph, trains all replicas; on a CPU each has its own (vmap costs
     1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
-    are streamed. Raises NonFiniteLossError at the end of the epoch in which a loss diverged.
+    are streamed. cache: a folder for what scores compute once for many trials.
+    Raises NonFiniteLossError at the end of the epoch in which a loss diverged.
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
@@ -78,7 +85,7 @@ def train(
         metrics = losses | _joined([cohort.score("val") for cohort in cohorts])
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):
             cohort.keep_best(number, val_losses)
-        result = _result(cohorts) if number == config.epochs else None
+        result = _result(cohorts, cache) if number == config.epochs else None
         yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result)
 
 
@@ -96,29 +103,29 @@ def _split(values: Values, groups: list[list[int]]) -> Iterator[Values]:
     return (values[end - len(group) : end] for end, group in zip(ends, groups, strict=True))
 
 
-def _result(cohorts: list[Cohort]) -> Result:
+def _result(cohorts: list[Cohort], cache: Path | None) -> Result:
     for cohort in cohorts:
         cohort.restore_best()
-    metrics = _joined([cohort.score("val") | cohort.score("test") | _scores(cohort) for cohort in cohorts])
+    config = cohorts[0].config
+    replicas = [trained for cohort in cohorts for trained in _trained(cohort, cache)]
+    metrics = _joined([cohort.score("val") | cohort.score("test") for cohort in cohorts])
     states = [cohort.replicas.state("model") for cohort in cohorts]
-    weights = {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]}
-    return Result(metrics, tuple(epoch for cohort in cohorts for epoch in cohort.best_epochs), weights)
+    return Result(
+        metrics | measure(config.scores, replicas),
+        tuple(epoch for cohort in cohorts for epoch in cohort.best_epochs),
+        {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]},
+        references((*config.monitored, *config.scores), replicas[0]),
+        {protocol.name: protocol.describe() for protocol in config.protocols},
+    )
 
 
-def _scores(cohort: Cohort) -> dict[str, Values]:
-    """The configuration's scores of each replica, named ``split/metric``."""
-    found: dict[str, list[float]] = {}
-    if not cohort.config.scores:
-        return {}
+def _trained(cohort: Cohort, cache: Path | None) -> Iterator[Trained]:
+    """Each replica of a cohort, as scores see it."""
 
     def images(index: NDArray[np.int64]) -> Tensor:
         (raw,) = cohort.feed.batches([torch.from_numpy(index)[None]])
         return scaled(raw[0])
 
+    config = cohort.config
     for model, seed in zip(cohort.models(), cohort.seeds, strict=True):
-        trained = Trained(model, cohort.config.objective, cohort.data, images, seed)
-        for score in cohort.config.scores:
-            for split in score.splits:
-                for name, value in score.measure(trained, split).items():
-                    found.setdefault(f"{split}/{name}", []).append(value)
-    return {name: tuple(values) for name, values in found.items()}
+        yield Trained(model, config.objective, cohort.data, images, seed, tuple(config.data.factor_sizes), cache)

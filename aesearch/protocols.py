@@ -1,0 +1,143 @@
+"""Protocols: what a metric's figure belongs to. Figures of two protocols are never compared."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from aesearch.errors import UserError, nearest
+
+# Raised whenever the answer of any estimator changes, and part of every protocol's hash.
+ESTIMATORS = 1
+
+METRICS = (
+    "mig",
+    "sap",
+    "dci",
+    "factor_vae",
+    "beta_vae",
+    "modularity",
+    "explicitness",
+    "irs",
+    "mig_sup",
+    "dcimig",
+    "infomec",
+    "total_correlation",
+    "mutual_information",
+)
+REGRESSORS = ("boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How codes and factors are drawn and metrics on them estimated. Write a variant as ``replace(dlib, name=...)``.
+
+    draws: "all" draws points with replacement from all images, whatever their split, so that each combination of the
+    factors is equally likely; "split" without replacement from the split that is measured, as many as it has at most.
+    points, test_points: to fit on, and to judge on; with no test_points, the former are judged on themselves.
+    codes: posterior means, or one sample of the posterior per image. without: factors that are left out.
+    bins: of equal width for mutual information. mig: from bins, or from ``samples`` of the posteriors in mixtures of
+    ``images`` (None: all). sap: squared correlations, or linear SVMs; ``unordered`` factors always by SVMs.
+    regressor: of DCI. votes, test_votes: of the FactorVAE and BetaVAE scores, of ``vote_size`` images (FactorVAE)
+    or pairs (BetaVAE, ``pair_size``) each, from all images that ``draws`` names; with no test_votes judged on
+    themselves. active: least deviation of a code that votes. metrics: those that the protocol defines.
+    """
+
+    name: str
+    metrics: tuple[str, ...] = METRICS
+    draws: Literal["all", "split"] = "all"
+    points: int = 10_000
+    test_points: int = 5_000
+    codes: Literal["mean", "sampled"] = "mean"
+    without: tuple[str, ...] = ()
+    bins: int = 20
+    mig: Literal["binned", "posteriors"] = "binned"
+    samples: int = 10_000
+    images: int | None = 10_000
+    sap: Literal["r2", "svm"] = "svm"
+    unordered: tuple[str, ...] = ()
+    regressor: Literal["boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso"] = "boosted_trees"
+    votes: int = 10_000
+    test_votes: int = 5_000
+    vote_size: int = 64
+    pair_size: int = 64
+    active: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
+            raise UserError(f"a protocol's name must be made of letters, digits, '_' and '-', but got {self.name!r}")
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise UserError(f"unknown metric {metric!r}: {nearest(metric, METRICS)}")
+        kinds = {
+            "draws": ("all", "split"),
+            "codes": ("mean", "sampled"),
+            "mig": ("binned", "posteriors"),
+            "sap": ("r2", "svm"),
+            "regressor": REGRESSORS,
+        }
+        for field, known in kinds.items():
+            if getattr(self, field) not in known:
+                raise UserError(
+                    f"unknown {field} {getattr(self, field)!r}: {nearest(str(getattr(self, field)), known)}"
+                )
+        least = {"points": 2, "test_points": 0, "bins": 2, "samples": 1, "votes": 1, "test_votes": 0}
+        for field, low in (least | {"vote_size": 2, "pair_size": 1}).items():
+            if not getattr(self, field) >= low:
+                raise UserError(f"{field} must be at least {low}, but got {field}={getattr(self, field)}")
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with every field but the name and the set of metrics, and with the
+        estimators."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("name", "metrics")}
+        return hashlib.sha256(repr((ESTIMATORS, sorted(fields.items()))).encode()).hexdigest()[:8]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its metrics begin with; nothing for the protocol of every epoch."""
+        return "" if self.name == epoch.name else f"{self.name}."
+
+    def describe(self) -> dict[str, Any]:
+        """All that a reader needs to repeat it, as plain JSON."""
+        return asdict(self) | {"estimators": ESTIMATORS, "hash": self.hash}
+
+
+# What every epoch of a training is judged by: the held-out images of val, at most 10,000.
+epoch = Protocol("epoch", draws="split", test_points=0, sap="r2")
+
+# The end of a trial within a second or two: 2,000 held-out images to fit on and 1,000 to judge.
+fast = Protocol("fast", draws="split", points=2_000, test_points=1_000, sap="r2", votes=2_000, test_votes=1_000)
+
+# disentanglement_lib's study. Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of
+# Disentangled Representations", ICML 2019. Its metrics, and the newer ones on the same points.
+dlib = Protocol("dlib")
+
+# Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018: sampled codes, dSprites' shape left out.
+# There a mixture is of all images, which takes an hour on a CPU: write replace(chen, name="chen-all", images=None).
+chen = Protocol("chen", metrics=("mig",), codes="sampled", mig="posteriors", without=("shape",))
+
+# Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020: a tenth of dSprites, judged on itself.
+infogan_cr = Protocol(
+    "infogan_cr",
+    metrics=("mig", "sap", "dci", "factor_vae", "beta_vae", "modularity", "explicitness"),
+    points=73_728,
+    test_points=0,
+    sap="r2",
+    unordered=("shape",),
+    regressor="lasso",
+    votes=500,
+    test_votes=0,
+    vote_size=100,
+    pair_size=50,
+    active=0.0,
+)
+
+READY = {protocol.name: protocol for protocol in (epoch, fast, dlib, chen, infogan_cr)}
+
+
+def ready(name: str) -> Protocol:
+    """One of the ready protocols. Raises UserError for another name."""
+    if name not in READY:
+        raise UserError(f"unknown protocol {name!r}: {nearest(name, READY)}")
+    return READY[name]

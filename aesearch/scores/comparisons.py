@@ -1,0 +1,136 @@
+"""Scores of models beside each other: how far those that were trained alike, or for one question, agree."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aesearch.datasets import Dataset
+from aesearch.errors import UserError
+from aesearch.metrics import model_centrality, udr, votes_of_groups
+from aesearch.objectives import Objective, pixels
+from aesearch.scores.base import BATCH, Trained
+
+Values = tuple[float, ...]
+
+
+class Comparison(ABC):
+    """A frozen value: one or more metrics of each of several models, from what the others are.
+
+    In ``TrainConfig.scores`` it compares the replicas of a trial, in ``Study.comparisons`` all models of a study.
+    """
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits whose items it may encode. Labels are never read, so val serves search and report alike."""
+        return ("val",)
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The names of the metrics, without a split."""
+
+    @abstractmethod
+    def check(self, data: Dataset, objective: Objective) -> None:
+        """Raises UserError where the metrics are not defined for this data or objective."""
+
+    @abstractmethod
+    def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:
+        """A value of each model for each of ``names``. The models see the same data; there are two at least."""
+
+
+@dataclass(frozen=True)
+class UDR(Comparison):
+    """Unsupervised disentanglement ranking, by Lasso and by Spearman, on the codes of so many ``points`` of val."""
+
+    points: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.points < 2:
+            raise UserError(f"points must be at least 2, but got points={self.points}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("udr_lasso", "udr_spearman")
+
+    def check(self, data: Dataset, objective: Objective) -> None:
+        """Any data and objective will do."""
+
+    def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:
+        posteriors = [model.posterior(model.index(split)[: self.points]) for model in models]
+        codes = [posterior.means for posterior in posteriors]
+        kl = None
+        if all(posterior.log_vars is not None for posterior in posteriors):
+            kl = [_kl(p.means, p.log_vars) for p in posteriors if p.log_vars is not None]
+        return {"udr_lasso": tuple(udr(codes, kl, "lasso")), "udr_spearman": tuple(udr(codes, kl, "spearman"))}
+
+
+def _kl(means: NDArray[np.floating], log_vars: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The mean KL of each code from the standard normal, (L,), in nats."""
+    found: NDArray[np.floating] = 0.5 * (means**2 + np.exp(log_vars) - 1 - log_vars).mean(0)
+    return found
+
+
+@dataclass(frozen=True)
+class ModelCentrality(Comparison):
+    """How well each model's encoder tells which code of another's decoder was held fixed, and the other way round.
+
+    The FactorVAE score, judged on its own ``votes`` of ``size`` images, of each encoder on images that each other
+    decoder made of codes from the standard normal prior. Decodes M x votes x size images, encodes M (M - 1) times as
+    many. Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there 1,000 votes of 100).
+    """
+
+    votes: int = 100
+    size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.votes < 1 or self.size < 2:
+            raise UserError(f"votes >= 1 and size >= 2 must hold, but got {self}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("model_centrality",)
+
+    def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
+        if not objective.variational:
+            raise UserError(f"ModelCentrality needs a prior to draw codes from, as of VAE(), but got {objective}")
+
+    def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:  # noqa: ARG002
+        agreement = np.eye(len(models))
+        for j, maker in enumerate(models):
+            images, labels = self._images(maker)
+            for i, judge in enumerate(models):
+                if i != j:
+                    codes = _encoded(judge, images).reshape(self.votes, self.size, -1)
+                    agreement[i, j] = votes_of_groups(codes, labels)
+        return {"model_centrality": tuple(model_centrality(agreement))}
+
+    @torch.no_grad()
+    def _images(self, maker: Trained) -> tuple[list[Tensor], NDArray[np.int64]]:
+        """Images in batches, ``size`` of each vote after each other, and the code that each vote held fixed."""
+        rng = np.random.default_rng(self.seed)
+        codes = rng.standard_normal((self.votes, self.size, maker.model.latent_dim), np.float32)
+        fixed = np.arange(self.votes) % maker.model.latent_dim
+        rows = np.arange(self.votes)
+        codes[rows, :, fixed] = codes[rows, :1, fixed]
+        flat = torch.from_numpy(codes.reshape(self.votes * self.size, -1)).to(next(maker.model.parameters()).device)
+        parts = [maker.model.decode(part, _label(maker, len(part))) for part in flat.split(BATCH)]
+        return [pixels(part, maker.objective.likelihood) for part in parts], fixed
+
+
+def _label(model: Trained, count: int) -> Tensor | None:
+    """Of a conditional model the first class, for encoder and decoder alike."""
+    device = next(model.model.parameters()).device
+    return torch.zeros(count, dtype=torch.int64, device=device) if model.model.classes else None
+
+
+@torch.no_grad()
+def _encoded(judge: Trained, images: list[Tensor]) -> NDArray[np.float32]:
+    parts = [judge.model.encode(part, _label(judge, len(part))).float().cpu().numpy() for part in images]
+    codes: NDArray[np.float32] = np.concatenate(parts)
+    return codes

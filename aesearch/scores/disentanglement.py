@@ -1,0 +1,258 @@
+"""Metrics on codes and factors under a protocol, with the floor and the ceiling that belong to them."""
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from aesearch import metrics as m
+from aesearch.datasets import Dataset
+from aesearch.errors import UserError, nearest
+from aesearch.objectives import Objective
+from aesearch.protocols import Protocol, fast
+from aesearch.scores.base import Score, Trained
+from aesearch.scores.source import Places, Posterior, Sample, Source
+
+# Of a posterior that is certain, beside the step from one value of a factor to the next.
+NARROW = 0.01
+
+
+class Measure(NamedTuple):
+    """A metric: the names of its values, how they are measured, whether it needs factors, and all items' codes."""
+
+    names: tuple[str, ...]
+    of: Callable[[Sample], tuple[float, ...]]
+    labelled: bool = True
+    whole: bool = False
+
+
+class Reference(NamedTuple):
+    """What codes of noise score, and what the factors themselves score as codes."""
+
+    floor: float
+    ceiling: float
+
+
+def _pairs(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return sample.codes, sample.factors, sample.test_codes, sample.test_factors
+
+
+def _mig(sample: Sample) -> tuple[float, ...]:
+    protocol = sample.protocol
+    if protocol.mig == "binned":
+        return (m.mig(sample.codes, sample.factors, protocol.bins),)
+    means, log_vars = sample.posterior
+    assert log_vars is not None
+    return (m.mig_chen(means, log_vars, sample.all_factors, protocol.samples, protocol.images, protocol.seed),)
+
+
+def _sap(sample: Sample) -> tuple[float, ...]:
+    if sample.protocol.sap == "svm":
+        return (m.sap_svm(*_pairs(sample)),)
+    if sample.unordered.any():
+        return (m.sap_mixed(*_pairs(sample), sample.unordered),)
+    return (m.sap(sample.codes, sample.factors),)
+
+
+def _dci(sample: Sample) -> tuple[float, ...]:
+    return m.dci(*_pairs(sample), sample.protocol.regressor, sample.protocol.seed)[:3]
+
+
+def _factor_vae(sample: Sample) -> tuple[float, ...]:
+    p = sample.protocol
+    votes = (p.votes, p.test_votes, p.vote_size, p.active, p.seed)
+    return (m.factor_vae_score(sample.all_codes, sample.all_factors, *votes),)
+
+
+def _beta_vae(sample: Sample) -> tuple[float, ...]:
+    p = sample.protocol
+    return (m.beta_vae_score(sample.all_codes, sample.all_factors, p.votes, p.test_votes, p.pair_size, p.seed),)
+
+
+def _on_bins(
+    metric: Callable[[np.ndarray, np.ndarray, int], float],
+) -> Callable[[Sample], tuple[float, ...]]:
+    return lambda sample: (metric(sample.codes, sample.factors, sample.protocol.bins),)
+
+
+# The second metric is a line here.
+MEASURES: dict[str, Measure] = {
+    "mig": Measure(("mig",), _mig),
+    "sap": Measure(("sap",), _sap),
+    "dci": Measure(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci),
+    "factor_vae": Measure(("factor_vae",), _factor_vae, whole=True),
+    "beta_vae": Measure(("beta_vae",), _beta_vae, whole=True),
+    "modularity": Measure(("modularity",), _on_bins(m.modularity)),
+    "explicitness": Measure(("explicitness",), lambda sample: (m.explicitness(*_pairs(sample)),)),
+    "irs": Measure(("irs",), lambda sample: (m.irs(sample.codes, sample.factors),)),
+    "mig_sup": Measure(("mig_sup",), _on_bins(m.mig_sup)),
+    "dcimig": Measure(("dcimig",), _on_bins(m.dcimig)),
+    "infomec": Measure(("infom", "infoe", "infoc"), lambda sample: tuple(m.infomec(sample.codes, sample.factors)[:3])),
+    "total_correlation": Measure(
+        ("total_correlation",), lambda sample: (m.total_correlation(sample.codes),), labelled=False
+    ),
+    "mutual_information": Measure(
+        ("mutual_information",),
+        lambda sample: (m.mean_mutual_information(sample.codes, sample.protocol.bins),),
+        labelled=False,
+    ),
+}
+
+
+class CodeScore(Score):
+    """A score that needs only the codes and factors of items, under a protocol, so that any epoch can have it."""
+
+    protocol: Protocol
+
+    @abstractmethod
+    def of_source(self, source: Source) -> Mapping[str, float]:
+        """A value for each of ``names``."""
+
+    @abstractmethod
+    def references(self, trained: Trained, split: str) -> Mapping[str, Reference]:
+        """Floor and ceiling of those of ``names`` that have them."""
+
+
+@dataclass(frozen=True)
+class Disentanglement(CodeScore):
+    """Metrics on codes and factors; by default all that the ``protocol`` defines and the data allows.
+
+    Their names begin with the protocol's, such as test/dlib.mig; only those of the protocol ``epoch`` have bare names.
+    A protocol that draws from all images is measured as test/ only, so it cannot be searched.
+    """
+
+    metrics: tuple[str, ...] = ()
+    protocol: Protocol = fast
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.protocol, Protocol):
+            raise UserError(f"protocol must be a Protocol, such as protocols.dlib, but got {self.protocol!r}")
+        for metric in self.metrics:
+            if metric not in self.protocol.metrics:
+                known = nearest(metric, self.protocol.metrics)
+                raise UserError(f"the protocol {self.protocol.name} does not define the metric {metric!r}: {known}")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test",) if self.protocol.draws == "all" else ("val", "test")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.metrics or self.protocol.metrics
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.protocol.prefix}{name}" for metric in self.chosen for name in MEASURES[metric].names)
+
+    @property
+    def posterior(self) -> bool:
+        """Whether codes must have a posterior."""
+        return self.protocol.codes == "sampled" or self.protocol.mig == "posteriors"
+
+    @property
+    def _whole(self) -> bool:
+        return self.protocol.mig == "posteriors" or any(MEASURES[metric].whole for metric in self.chosen)
+
+    def check(self, data: Dataset, objective: Objective) -> None:
+        counted = {n: s for n, s in data.factor_sizes.items() if s > 1 and n not in self.protocol.without}
+        labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
+        if labelled and not counted:
+            raise UserError(
+                f"{', '.join(labelled)} need ground-truth factors that vary, as of Sprites(), but got {data}"
+            )
+        if self.posterior and not objective.variational:
+            raise UserError(
+                f"the protocol {self.protocol.name} needs posteriors, as of VAE(), but got {objective}; "
+                'write replace(..., codes="mean", mig="binned")'
+            )
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        return self.of_source(trained.source(None if self.protocol.draws == "all" else split))
+
+    def of_source(self, source: Source) -> Mapping[str, float]:
+        sample = Sample(source, self.protocol, self._whole)
+        found: dict[str, float] = {}
+        for metric in self.chosen:
+            measure = MEASURES[metric]
+            found |= dict(zip(measure.names, measure.of(sample), strict=True))
+        return {f"{self.protocol.prefix}{name}": float(value) for name, value in found.items()}
+
+    def references(self, trained: Trained, split: str) -> Mapping[str, Reference]:
+        """Of the labelled metrics: computed once for a data set and a code size, then read from ``trained.cache``."""
+        labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
+        if not labelled:
+            return {}
+        source = trained.source(None if self.protocol.draws == "all" else split)
+        noise, perfect = _noise(source, trained.model.latent_dim, self.posterior), _perfect(source)
+        found: dict[str, Reference] = {}
+        for one in (Disentanglement((metric,), self.protocol) for metric in labelled):
+            floors, ceilings = one._scored(noise, trained.cache), one._scored(perfect, trained.cache)
+            found |= {name: Reference(floors[name], ceilings[name]) for name in one.names}
+        return found
+
+    def _scored(self, made: "Constructed", cache: Path | None) -> Mapping[str, float]:
+        key = hashlib.sha256(repr((self.metrics, self.protocol.hash, made.key)).encode()).hexdigest()[:24]
+        path = None if cache is None else cache / "references" / f"{key}.json"
+        if path is None or not _writable(path.parent):
+            return self.of_source(made.source)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+                unfinished.write_text(json.dumps(list(self.of_source(made.source).values())))
+                unfinished.replace(path)
+            # By place: a protocol under another name has the same values.
+            return dict(zip(self.names, json.loads(path.read_text()), strict=True))
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+class Constructed(NamedTuple):
+    """Codes made from the factors alone, and what tells them from others."""
+
+    source: Source
+    key: tuple[object, ...]
+
+
+def _key(kind: str, source: Source) -> tuple[object, ...]:
+    assert source.factors is not None
+    return kind, source.names, source.size, hashlib.sha256(source.factors.tobytes()).hexdigest()
+
+
+def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
+    """As many codes as a model has: normal noise, or posteriors that are all the prior."""
+
+    def encode(places: Places) -> Posterior:
+        if posterior:
+            nothing = np.zeros((len(places), latent_dim), np.float32)
+            return Posterior(nothing, nothing)
+        noise = np.random.default_rng(0).standard_normal((source.size, latent_dim), np.float32)
+        return Posterior(noise[places], None)
+
+    return Constructed(source._replace(encode=encode), _key(f"{latent_dim} of noise", source))
+
+
+def _perfect(source: Source) -> Constructed:
+    """A code for each factor that varies: its value, standardised, with a posterior far narrower than a step."""
+    assert source.factors is not None
+    factors = source.factors[:, source.factors.min(0) < source.factors.max(0)]
+    deviation = factors.std(0)
+    codes = ((factors - factors.mean(0)) / deviation).astype(np.float32)
+    narrow = (2 * np.log(NARROW / deviation)).astype(np.float32)
+
+    def encode(places: Places) -> Posterior:
+        return Posterior(codes[places], np.broadcast_to(narrow, (len(places), len(narrow))))
+
+    return Constructed(source._replace(encode=encode), _key("perfect", source))

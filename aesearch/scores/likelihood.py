@@ -1,0 +1,106 @@
+"""What a variational model says of the probability of images."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aesearch.autoencoder import Autoencoder, gaussian_log_density
+from aesearch.datasets import Dataset
+from aesearch.errors import UserError
+from aesearch.metrics import bits_per_dimension
+from aesearch.objectives import NLL, Objective
+from aesearch.scores.base import Score, Trained, batches
+
+MOST_AT_ONCE = 2_000  # images that are decoded at a time
+
+
+@torch.no_grad()
+def importance_weights(
+    model: Autoencoder,
+    objective: Objective,
+    x: Tensor,
+    samples: int,
+    generator: torch.Generator,
+    label: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """log p(x | z) and log p(z) - log q(z | x) in nats, each (S, B), of ``samples`` codes z of images (B, C, H, W)."""
+    known, relative = [], []
+    at_once = max(1, MOST_AT_ONCE // len(x))
+    for start in range(0, samples, at_once):
+        shape = (min(at_once, samples - start), len(x), model.latent_dim)
+        output = model(x, torch.randn(shape, generator=generator, device=x.device), label)
+        mean, log_var = output.code.mean, output.code.log_var
+        assert log_var is not None
+        z = output.code.samples
+        prior = output.log_prior
+        if prior is None:
+            prior = gaussian_log_density(z, torch.zeros_like(z), torch.zeros_like(z))
+        known.append(torch.stack([-NLL[objective.likelihood](logits, x) for logits in output.logits]))
+        relative.append(prior - gaussian_log_density(z, mean, log_var))
+    return torch.cat(known), torch.cat(relative)
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    """log of the mean of the weights p(x, z) / q(z | x), (B,), from their logarithms (S, B), in nats.
+
+    A lower bound of log p(x) in expectation that rises with S towards it; with S = 1 the evidence lower bound.
+    Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
+    """
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+
+
+@dataclass(frozen=True)
+class Likelihood(Score):
+    """log p(x) in nats per image, its bits per dimension, and rate and distortion; of ``images`` of the split at most.
+
+    log_likelihood_K: the importance-weighted bound with K = ``samples`` codes per image. bits_per_dim_K: the same as
+    bits per pixel and channel; less is better. rate: KL(q(z | x) || p(z)); distortion: -log p(x | z); both means over
+    the same codes, so that -(rate + distortion) is the evidence lower bound (Alemi et al., "Fixing a Broken ELBO", ICML
+    2018). Under likelihood="bernoulli" grey pixels have no probability, only a cross entropy: then compare such
+    figures with each other only.
+    """
+
+    samples: int = 64
+    images: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.images < 1:
+            raise UserError(f"samples and images must be at least 1, but got {self}")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("val", "test")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (f"log_likelihood_{self.samples}", f"bits_per_dim_{self.samples}", "rate", "distortion")
+
+    def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
+        if not objective.variational:
+            raise UserError(f"Likelihood needs a variational objective, such as VAE(), but got {objective}")
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        index = trained.index(split)[: self.images]
+        generator: torch.Generator | None = None
+        bounds, rates, distortions = [], [], []
+        for part in batches(index, 100):
+            x = trained.images(part)
+            generator = generator or torch.Generator(x.device).manual_seed(trained.seed)
+            known, relative = importance_weights(
+                trained.model, trained.objective, x, self.samples, generator, trained.label_tensor(part)
+            )
+            bounds.append(importance_weighted_bound(known + relative))
+            rates.append(-relative.mean(0))
+            distortions.append(-known.mean(0))
+        bound = float(torch.cat(bounds).double().mean())
+        dimensions = math.prod(trained.model.shape)
+        values = (
+            bound,
+            bits_per_dimension(-bound, dimensions),
+            float(torch.cat(rates).double().mean()),
+            float(torch.cat(distortions).double().mean()),
+        )
+        return dict(zip(self.names, values, strict=True))

@@ -1,0 +1,112 @@
+"""What a protocol draws from, and what it draws: codes and factors of the same items."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aesearch.protocols import Protocol
+
+Places = NDArray[np.int64]
+Codes = NDArray[np.floating]
+
+
+class Posterior(NamedTuple):
+    """Codes of N items: means (N, L), and log variances (N, L), None where there is no posterior."""
+
+    means: Codes
+    log_vars: Codes | None
+
+
+class Source(NamedTuple):
+    """Items that can be encoded: all of a data set, or those of a split.
+
+    encode: places (N,), from 0 to ``size`` - 1, to their codes. factors: (size, K), or None. names: of the factors.
+    what: "all", or the name of the split.
+    """
+
+    encode: Callable[[Places], Posterior]
+    size: int
+    factors: NDArray[np.int64] | None
+    names: tuple[str, ...]
+    what: str
+
+
+class Sample:
+    """One draw of a protocol: points to fit on, points to judge on, and everything for what votes over all items."""
+
+    def __init__(self, source: Source, protocol: Protocol, whole: bool) -> None:
+        """whole: whether everything will be asked for, so that the points need not be encoded beside it."""
+        self.source = source
+        self.protocol = protocol
+        rng = np.random.default_rng(protocol.seed)
+        wanted = protocol.points + protocol.test_points
+        if protocol.draws == "all":
+            drawn = rng.integers(source.size, size=wanted)
+        else:
+            drawn = rng.permutation(source.size)[:wanted]
+        fitted = max(1, round(len(drawn) * protocol.points / wanted))
+        self.places = drawn[:fitted]
+        self.test_places = drawn[fitted:] if protocol.test_points else self.places
+        encoded = np.arange(source.size) if whole else np.unique(drawn)
+        self.encoded = encoded
+        self.posterior = source.encode(encoded)
+
+    @cached_property
+    def _codes(self) -> Codes:
+        """The codes of what is encoded: means, or a sample of each posterior that depends on its item only."""
+        means, log_vars = self.posterior
+        if self.protocol.codes == "mean":
+            return means
+        assert log_vars is not None
+        rng = np.random.default_rng(self.protocol.seed + 1)
+        noise = rng.standard_normal((self.source.size, means.shape[1]), np.float32)[self.encoded]
+        sampled: Codes = means + np.exp(0.5 * log_vars) * noise
+        return sampled
+
+    def _at(self, places: Places) -> Codes:
+        return self._codes[np.searchsorted(self.encoded, places)]
+
+    @property
+    def codes(self) -> Codes:
+        """(N, L) to fit on."""
+        return self._at(self.places)
+
+    @property
+    def test_codes(self) -> Codes:
+        """(M, L) to judge on."""
+        return self._at(self.test_places)
+
+    @property
+    def all_codes(self) -> Codes:
+        """(size, L) of everything."""
+        return self._at(np.arange(self.source.size))
+
+    @cached_property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which factors the protocol counts, (K,)."""
+        return np.array([name not in self.protocol.without for name in self.source.names])
+
+    @property
+    def factors(self) -> NDArray[np.int64]:
+        """(N, K) of ``codes``."""
+        return self.all_factors[self.places]
+
+    @property
+    def test_factors(self) -> NDArray[np.int64]:
+        """(M, K) of ``test_codes``."""
+        return self.all_factors[self.test_places]
+
+    @cached_property
+    def all_factors(self) -> NDArray[np.int64]:
+        """(size, K) of everything."""
+        assert self.source.factors is not None
+        return self.source.factors[:, self.kept]
+
+    @property
+    def unordered(self) -> NDArray[np.bool_]:
+        """Which of the counted factors have no order, (K,)."""
+        names = np.array(self.source.names)[self.kept]
+        return np.isin(names, self.protocol.unordered)
