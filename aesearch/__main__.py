@@ -5,12 +5,13 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aesearch.errors import UserError, nearest
 from aesearch.use.cli import add_use, resolve
 
 if TYPE_CHECKING:
+    from aesearch.results import Results
     from aesearch.study import Study
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -46,13 +47,7 @@ def make_parser() -> Parser:
     run.add_argument("--max-concurrent", type=count, metavar="N", help="trials at once, at most")
     run.add_argument("--address", metavar="ADDR", help="of a Ray cluster, such as auto; else a Ray of its own")
     _add_store(run)
-    run.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
-    run.add_argument(
-        "--home", type=Path, default=Path(".aesearch"), metavar="DIR", help="of the studies' state (.aesearch)"
-    )
-    run.add_argument(
-        "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
-    )
+    _add_folders(run)
     run.add_argument("--size", choices=["cpu", "gpu"], help="of a study file that has two sizes (cpu)")
     run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
     run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
@@ -67,6 +62,19 @@ def make_parser() -> Parser:
     _add_store(report)
     report.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
     report.set_defaults(function=report_command, parser=report)
+
+    rescore = commands.add_parser(
+        "rescore", help="add a metric to the kept models of a study, without training", allow_abbrev=False
+    )
+    rescore.add_argument("study", metavar="STUDY_OR_NAME", help="a study file or the name of a study")
+    rescore.add_argument(
+        "--metric", action="append", required=True, metavar="NAME", help="such as dci, udr or likelihood; repeatable"
+    )
+    rescore.add_argument("--protocol", default="dlib", metavar="NAME", help="of metrics on codes and factors (dlib)")
+    rescore.add_argument("--workers", type=count, metavar="N", help="processes at once (one per core)")
+    _add_store(rescore)
+    _add_folders(rescore)
+    rescore.set_defaults(function=rescore_command, parser=rescore)
 
     use = commands.add_parser(
         "use", help="use a trained model: encode, sample, detect, export, ...", allow_abbrev=False
@@ -84,6 +92,16 @@ def make_parser() -> Parser:
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracking-uri", default=DEFAULT_URI, metavar="URI", help=f"MLflow's store or server ({DEFAULT_URI})"
+    )
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
+    parser.add_argument(
+        "--home", type=Path, default=Path(".aesearch"), metavar="DIR", help="of the studies' state (.aesearch)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
     )
 
 
@@ -148,6 +166,8 @@ def run_command(options: argparse.Namespace) -> int:
         if status == "KILLED":
             print(f"{study.name}: interrupted; the same command goes on")
             return 130
+        if study.comparisons and ledger.counts()["COMPLETE"]:
+            _compare(options, study)
         page = _write_report(options.tracking_uri, study.name, options.out)
         tracker.add_report(page.parent)
         print(f"report: {page}\nMLflow: python -m aesearch ui{_store_option(options.tracking_uri)}")
@@ -212,13 +232,69 @@ def show_command(options: argparse.Namespace) -> int:
 
 def report_command(options: argparse.Namespace) -> int:
     """Write the report of a study again, from MLflow alone."""
-    name = options.study
-    if name.endswith(".py"):
-        from aesearch.study import load_study
-
-        name = load_study(Path(name)).name
+    name, _ = _named_study(options.study)
     print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
     return 0
+
+
+def rescore_command(options: argparse.Namespace) -> int:
+    """Measure metrics of the kept models, add them to their runs and records, and write the report again."""
+    name, file = _named_study(options.study)
+
+    from aesearch.rescore import chosen, compare, default_workers, rescore
+    from aesearch.scores import Comparison
+    from aesearch.tracking import read_study
+
+    results = read_study(options.tracking_uri, name)
+    wanted = chosen(options.metric, options.protocol, results.protocols)
+    scores = [score for score in wanted if not isinstance(score, Comparison)]
+    comparisons = [score for score in wanted if isinstance(score, Comparison)]
+    data = _data_folder(options.data)
+    count = 0
+    for key, found in rescore(results, scores, data, options.workers or default_workers(), file):
+        _keep_scores(options, results, key, found)
+        count += 1
+        print(f"{name}: trial {key} scored")
+    if scores and not count:
+        print(f"{name}: all complete trials have these metrics")
+    for key, found in compare(results, comparisons, data, file):
+        _keep_scores(options, results, key, found)
+    if comparisons:
+        print(f"{name}: all models compared")
+    print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
+    return 0
+
+
+def _compare(options: argparse.Namespace, study: "Study") -> None:
+    """Measure what a study asks of all its models together."""
+    from aesearch.rescore import compare
+    from aesearch.tracking import read_study
+
+    results = read_study(options.tracking_uri, study.name)
+    for key, found in compare(results, study.comparisons, _data_folder(options.data), study.path):
+        _keep_scores(options, results, key, found)
+
+
+def _keep_scores(options: argparse.Namespace, results: "Results", key: int, found: dict[str, Any]) -> None:
+    """Add metrics to a trial's run, and to its record where the study's state is at hand."""
+    from aesearch.records import Record, merged
+    from aesearch.tracking import add_scores
+
+    known = Record(results.pictures[key].parent)
+    scores = merged(known.read("scores.json"), found)
+    add_scores(options.tracking_uri, results.runs[key], scores, known)
+    own = Record(options.home.absolute() / results.info["name"] / "trials" / f"{key:05d}")
+    if own.read("trial.json") == known.read("trial.json"):
+        own.rescore(scores)
+
+
+def _named_study(text: str) -> tuple[str, Path | None]:
+    """The name of a study, and its file where that was given."""
+    if not text.endswith(".py"):
+        return text, None
+    from aesearch.study import load_study
+
+    return load_study(Path(text)).name, Path(text)
 
 
 def use_command(options: argparse.Namespace) -> int:
@@ -253,10 +329,7 @@ def _find_model(name: str, best: str | None, uri: str) -> Path:
 
     if re.fullmatch(r"[0-9a-f]{32}", name):
         return fetch_model(uri, name)
-    if name.endswith(".py"):
-        from aesearch.study import load_study
-
-        name = load_study(folder).name
+    name, _ = _named_study(name)
 
     from aesearch.report import best_trial
 

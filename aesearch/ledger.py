@@ -27,7 +27,7 @@ from aesearch.study import Study
 from aesearch.train import TrainConfig
 
 # Entries of a study's spec that mean something to a person when they change.
-NAMED = ("metrics", "early_stopping")
+NAMED = ("metrics", "early_stopping", "protocols")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 

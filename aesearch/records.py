@@ -3,6 +3,7 @@
     trial.json        driver  key, parameters and their distributions, configuration
     history.jsonl     worker  a line per epoch
     result.json       worker  final metrics, written last: a finished trial has it
+    scores.json       driver  metrics that were measured after the trial, of its kept model
     failure.json      worker  the reason and traceback of a failure
     state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
     artifacts/        worker  the trained model and its pictures
@@ -20,6 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from aesearch.train import Epoch
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two parts of a trial's metrics, references and protocols as one; the second wins.
+
+    A protocol keeps the names of all metrics that were measured under it.
+    """
+    both = {name: {**first.get(name, {}), **second.get(name, {})} for name in ("metrics", "references", "protocols")}
+    for name, known in both["protocols"].items():
+        parts = (part.get("protocols", {}).get(name, {}).get("measured", []) for part in (first, second))
+        both["protocols"][name] = known | {"measured": list(dict.fromkeys(metric for part in parts for metric in part))}
+    return both
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,10 @@ class Record:
     def fail(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         self._write("failure.json", {"reason": reason, "traceback": traceback.format_exc()})
+
+    def rescore(self, scores: dict[str, Any]) -> None:
+        """Keep metrics that were measured after the trial."""
+        self._write("scores.json", scores)
 
     def close(self, state: str, reason: str) -> None:
         self._write("state.json", {"state": state, "reason": reason, "time_ms": int(time.time() * 1000)})

@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
+from aesearch.scores import Comparison
 from aesearch.train import TrainConfig
 
 Space = Callable[[optuna.Trial], TrainConfig]
@@ -83,7 +84,7 @@ class Study:
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
     there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
-    seed: of the sampler and of all replicas.
+    seed: of the sampler and of all replicas. comparisons: of all models of the study, measured when it is finished.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Study:
     gpus: float | None = None
     max_concurrent: int | None = None
     seed: int = 0
+    comparisons: tuple[Comparison, ...] = ()
     # What the command line sets for all trials: epochs, replicas.
     overrides: dict[str, int] = field(default_factory=dict)
     path: Path | None = None
@@ -115,6 +117,8 @@ class Study:
             raise UserError("n_trials must be given, but got None; only sampler='grid' knows it by itself")
         if self.n_trials is not None and self.n_trials < 1:
             raise UserError(f"n_trials must be at least 1, but got n_trials={self.n_trials}")
+        if not (isinstance(self.comparisons, tuple) and all(isinstance(c, Comparison) for c in self.comparisons)):
+            raise UserError(f"comparisons must be a tuple of them, such as (UDR(),), but got {self.comparisons!r}")
         if not self.cpus > 0 or (self.gpus is not None and self.gpus < 0):
             raise UserError(f"a trial needs cpus > 0 and gpus >= 0, but got cpus={self.cpus}, gpus={self.gpus}")
 
@@ -206,6 +210,9 @@ class Study:
             "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in self.searched),
             "early_stopping": repr(self.early_stopping),
             **{f"space.{name}": str(distribution) for name, distribution in self.distributions.items()},
+            "protocols": ", ".join(
+                sorted({f"{p.name} {p.hash}" for _, config in self.probes for p in config.protocols})
+            ),
             **dict(sorted(shared)),
             "configurations": hashlib.sha256(repr([config for _, config in self.probes]).encode()).hexdigest(),
         }
@@ -225,6 +232,16 @@ class Study:
                         f"early_stopping needs a metric that is measured at each epoch, but {metric.name} is "
                         f"measured at the end; leave early_stopping out"
                     )
+        hashes: dict[str, str] = {}
+        for protocol in (protocol for _, config in self.probes for protocol in config.protocols):
+            if hashes.setdefault(protocol.name, protocol.hash) != protocol.hash:
+                raise UserError(
+                    f"protocols that differ must have names that differ, but two are named {protocol.name!r}; "
+                    'write replace(protocol, name="...")'
+                )
+        for comparison in self.comparisons:
+            for _, config in self.probes:
+                comparison.check(config.data, config.objective)
         if self.sampler == "grid":
             self.grid()
 

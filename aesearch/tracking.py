@@ -11,6 +11,7 @@ import queue
 import threading
 import uuid
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,14 +36,14 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
 from aesearch.errors import UserError, nearest
-from aesearch.records import Record
+from aesearch.records import Record, merged
 from aesearch.results import Results
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 LOST = (MlflowException, SQLAlchemyError, OSError)  # what a store that cannot be reached or read raises
 PARENT, STUDY_TAG, KEY_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial"
 MOST_METRICS = 1000  # of one log_batch
-RECORD_FILES = ("trial.json", "history.jsonl", "result.json", "failure.json", "state.json")
+RECORD_FILES = ("trial.json", "history.jsonl", "result.json", "scores.json", "failure.json", "state.json")
 
 
 def create_store(uri: str) -> None:
@@ -174,7 +175,7 @@ class Tracker:
         points = [point for epoch in epochs[self._sent.get(key, 0) :] for point in _points(epoch)]
         result = record.read("result.json")
         if state and result:
-            points += _final_points(result, epochs[-1]["epoch"])
+            points += _final_points(_measured(record), epochs[-1]["epoch"], result["time_ms"])
         for start in range(0, len(points), MOST_METRICS):
             self._client.log_batch(run, metrics=points[start : start + MOST_METRICS])
         self._sent[key] = len(epochs)
@@ -199,6 +200,7 @@ class Tracker:
         tags = [RunTag("aesearch.state", state["state"])]
         if state["reason"]:
             tags.append(RunTag("aesearch.reason", state["reason"][:5000]))
+        tags += _protocol_tags(_measured(record))
         self._client.log_batch(run, tags=tags)
         self._client.set_terminated(run, STATUS[state["state"]], end_time=state["time_ms"])
 
@@ -217,13 +219,36 @@ def _points(epoch: dict[str, Any]) -> list[Metric]:
     ]
 
 
-def _final_points(result: dict[str, Any], step: int) -> list[Metric]:
+def _final_points(result: dict[str, Any], step: int, time_ms: int) -> list[Metric]:
     """The metrics of the selected epochs: ``final/val/*``, and ``test/*``, which is measured only then."""
     return [
-        Metric(name, value, result["time_ms"], step)
+        Metric(name, value, time_ms, step)
         for metric, values in result["metrics"].items()
         for name, value in _spread(metric if metric.startswith("test/") else f"final/{metric}", values).items()
     ]
+
+
+def _protocol_tags(measured: dict[str, Any]) -> list[RunTag]:
+    """The hash of each protocol, by its name."""
+    known = measured.get("protocols", {})
+    return [RunTag(f"aesearch.protocol.{name}", protocol["hash"]) for name, protocol in known.items()]
+
+
+def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> None:
+    """Add metrics that were measured of a trial's kept model to its run. Raises UserError where that fails.
+
+    scores: as of scores.json. record: of the trial, as MLflow has it. Doing it again changes nothing.
+    """
+    try:
+        client = MlflowClient(uri)
+        points = _final_points(scores, record.history()[-1]["epoch"], record.read("result.json")["time_ms"])
+        for start in range(0, len(points), MOST_METRICS):
+            client.log_batch(run, metrics=points[start : start + MOST_METRICS])
+        client.log_batch(run, tags=_protocol_tags(scores))
+        # Last: a run that has the file has all of it.
+        client.log_dict(run, scores, "scores.json")
+    except LOST as error:
+        raise UserError(f"MLflow's store must be reachable, but {uri}: {_first_line(error)}") from error
 
 
 def _spread(metric: str, values: list[float]) -> dict[str, float]:
@@ -275,6 +300,7 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
     distributions: dict[str, str] = dict(info["distributions"])
     for record in records.values():
         distributions |= record.read("trial.json")["distributions"]
+    references = [row for key, record in records.items() for row in _reference_rows(key, record)]
     return Results(
         info=info,
         trials=pd.DataFrame([_trial_row(key, record, ended[key].data.tags) for key, record in records.items()]),
@@ -282,14 +308,27 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
         history=pd.DataFrame([row for key, record in records.items() for row in _history_rows(key, record)]),
         distributions=distributions,
         pictures={key: record.folder / "model" for key, record in records.items()},
+        references=pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"]),
+        protocols=reduce(merged, map(_measured, records.values()), merged({}, {}))["protocols"],
+        runs={key: str(run.info.run_id) for key, run in ended.items()},
     )
+
+
+def _measured(record: Record) -> dict[str, Any]:
+    """The metrics of a trial's end and of later, with their references and protocols."""
+    return merged(record.read("result.json"), record.read("scores.json"))
+
+
+def _reference_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    found = _measured(record)["references"]
+    return [{"trial": key, "metric": name, "floor": f, "ceiling": c} for name, (f, c) in found.items()]
 
 
 def _last(record: Record) -> tuple[dict[str, list[float]], list[int]]:
     """The final metrics of a trial and the epoch of each replica that they are of; without an end, the last epoch's."""
     result, epochs = record.read("result.json"), record.history()
     if result:
-        return result["metrics"], result["selected_epochs"]
+        return _measured(record)["metrics"], result["selected_epochs"]
     if epochs:
         return epochs[-1]["metrics"], [epochs[-1]["epoch"]] * len(epochs[-1]["metrics"]["train/loss"])
     return {}, []

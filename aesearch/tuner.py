@@ -265,7 +265,7 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     if isinstance(config, Exception):
         raise config
     data = config.data.load(Path(task["data"]))
-    for epoch in train(config, data, task["device"]):
+    for epoch in train(config, data, task["device"], cache=Path(task["data"])):
         metrics = epoch.metrics
         if epoch.result:
             metrics = epoch.result.metrics
@@ -276,6 +276,8 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
                 {
                     "metrics": epoch.result.metrics,
                     "selected_epochs": epoch.result.epochs,
+                    "references": epoch.result.references,
+                    "protocols": epoch.result.protocols,
                     "pictured_replica": int(np.argmin(metrics["val/loss"])),
                     "seconds": time.perf_counter() - started,
                 }

@@ -7,7 +7,7 @@ from aesearch.scores.disentanglement import CodeScore, Disentanglement, Referenc
 from aesearch.scores.labels import FineTuned, Probe
 from aesearch.scores.likelihood import Likelihood
 from aesearch.scores.pictures import PCA, Denoising, Frechet, Quality
-from aesearch.scores.run import measure, references
+from aesearch.scores.run import measure, protocols, references
 from aesearch.scores.source import Posterior, Source
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Trained",
     "anomaly_scores",
     "measure",
+    "protocols",
     "references",
     "score_split",
 ]

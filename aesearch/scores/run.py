@@ -1,6 +1,7 @@
 """All scores of the replicas of a trial."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from aesearch.scores.base import Score, Trained
 from aesearch.scores.comparisons import Comparison
@@ -30,3 +31,13 @@ def references(scores: Sequence[Score | Comparison], trained: Trained) -> dict[s
         for split in score.splits
         for name, reference in score.references(trained, split).items()
     }
+
+
+def protocols(scores: Sequence[Score | Comparison]) -> dict[str, dict[str, Any]]:
+    """The protocols of the scores by name, as plain JSON, each with the metrics that belong to it as ``measured``."""
+    found: dict[str, dict[str, Any]] = {}
+    for score in scores:
+        if isinstance(score, CodeScore):
+            known = found.setdefault(score.protocol.name, score.protocol.describe() | {"measured": []})
+            known["measured"] += score.names
+    return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.datasets import Data
-from aesearch.scores import Reference, Trained, measure, references
+from aesearch.scores import Reference, Trained, measure, protocols, references
 from aesearch.train.cohort import Cohort, Values
 from aesearch.train.config import TrainConfig
 from aesearch.train.feed import Feed, scaled
@@ -24,7 +24,8 @@ class Result:
 
     metrics: val/* and test/* of those weights, a value per replica. epochs: the selected epoch of each replica.
     weights: parameters and buffers by name, each (R, ...), on the CPU. references: what noise and the factors
-    themselves score, for metrics that have a protocol. protocols: what those are, by name.
+    themselves score, for metrics that have a protocol. protocols: what those are, by name, and
+    which metrics belong to them.
     """
 
     metrics: Mapping[str, Values]
@@ -115,7 +116,7 @@ def _result(cohorts: list[Cohort], cache: Path | None) -> Result:
         tuple(epoch for cohort in cohorts for epoch in cohort.best_epochs),
         {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]},
         references((*config.monitored, *config.scores), replicas[0]),
-        {protocol.name: protocol.describe() for protocol in config.protocols},
+        protocols((*config.monitored, *config.scores)),
     )
 
 

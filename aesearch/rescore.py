@@ -1,0 +1,234 @@
+"""Metrics of trained models that are kept already: measured again, or for the first time, without training anything."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aesearch.datasets import Data, Dataset
+from aesearch.errors import UserError, nearest
+from aesearch.model import read_model, restore
+from aesearch.protocols import METRICS, Protocol, ready
+from aesearch.results import Results
+from aesearch.scores import (
+    PCA,
+    UDR,
+    Comparison,
+    Disentanglement,
+    Frechet,
+    Likelihood,
+    ModelCentrality,
+    Quality,
+    Score,
+    Trained,
+    measure,
+    protocols,
+    references,
+)
+from aesearch.train import TrainConfig
+
+# What --metric names beside the metrics of protocols.
+OTHERS: Mapping[str, Score | Comparison] = {
+    "udr": UDR(),
+    "model_centrality": ModelCentrality(),
+    "likelihood": Likelihood(),
+    "frechet": Frechet(),
+    "quality": Quality(),
+    "pca": PCA(),
+}
+# What the metrics of all models of a study begin with.
+ACROSS = "study."
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial whose model is to be scored. study: its file and the trial's parameters, for its own types, or None."""
+
+    key: int
+    folder: Path
+    data: Path
+    scores: tuple[Score, ...]
+    study: tuple[Path, Mapping[str, Any]] | None = None
+
+
+def chosen(metrics: Sequence[str], protocol: str, known: Mapping[str, Mapping[str, Any]]) -> list[Score | Comparison]:
+    """What the names on the command line stand for. Raises UserError for unknown ones.
+
+    known: the protocols that the study has figures of. Where one has the name, but is not the same (an estimator has
+    changed since), the new figures get the hash into their names: they never share a column with the old ones.
+    """
+    for metric in metrics:
+        if metric not in METRICS and metric not in OTHERS:
+            raise UserError(f"unknown metric {metric!r}: {nearest(metric, [*METRICS, *OTHERS])}")
+    wanted = ready(protocol)
+    if known.get(wanted.name, {}).get("hash", wanted.hash) != wanted.hash:
+        wanted = replace(wanted, name=f"{wanted.name}-{wanted.hash}")
+    of_protocol = tuple(metric for metric in metrics if metric in METRICS)
+    found: list[Score | Comparison] = [_under(wanted, of_protocol)] if of_protocol else []
+    return found + [OTHERS[metric] for metric in metrics if metric in OTHERS]
+
+
+def _under(protocol: Protocol, metrics: tuple[str, ...]) -> Disentanglement:
+    return Disentanglement(tuple(dict.fromkeys(metrics)), protocol)
+
+
+def rescore(
+    results: Results, scores: Sequence[Score], data: Path, workers: int, study: Path | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The ``scores`` of each complete trial's model as of scores.json, with its key, in the order in which they end.
+
+    What a trial has already is not measured again. study: its file, needed where it defines types of its own.
+    Raises UserError where a model cannot be read, its data is not at hand, or no trial can have a score.
+    """
+    tasks = [task for task in _tasks(results, scores, data, study) if task.scores]
+    if not tasks:
+        return
+    failures = []
+    done = 0
+    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _one_thread) as pool:
+        futures = {pool.submit(score_trial, task): task.key for task in tasks}
+        try:
+            for future in as_completed(futures):
+                try:
+                    found = future.result()
+                except UserError as error:
+                    failures.append(f"trial {futures[future]}: {error}")
+                    continue
+                done += 1
+                yield futures[future], found
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if not done:
+        raise UserError(failures[0])
+
+
+def _one_thread() -> None:
+    """Two processes of two threads each on two cores are many times slower than of one each."""
+    torch.set_num_threads(1)
+
+
+def _tasks(results: Results, scores: Sequence[Score], data: Path, study: Path | None) -> Iterator[Task]:
+    trials = results.trials[results.trials["state"] == "COMPLETE"].set_index("trial")
+    for key, row in trials.iterrows():
+        params = {
+            str(name).removeprefix("param:"): value
+            for name, value in row.items()
+            if str(name).startswith("param:") and value == value
+        }
+        has = {str(name) for name, value in row.items() if value == value}
+        lacking = tuple(score for score in scores if not _names(score) <= has)
+        own = (study, params) if study else None
+        yield Task(int(str(key)), results.pictures[int(str(key))], data, lacking, own)
+
+
+def _names(score: Score | Comparison) -> set[str]:
+    return {f"{split}/{name}" for split in score.splits for name in score.names}
+
+
+def score_trial(task: Task) -> dict[str, Any]:
+    """The metrics of one trial's model, a value per replica, with their references and protocols."""
+    config, trained = load(task.folder, task.data, task.study)
+    for score in task.scores:
+        score.check(config.data, config.objective)
+    return {
+        "metrics": measure(task.scores, trained),
+        "references": references(task.scores, trained[0]),
+        "protocols": protocols(task.scores),
+    }
+
+
+def load(
+    folder: Path, root: Path, study: tuple[Path, Mapping[str, Any]] | None = None
+) -> tuple[TrainConfig, list[Trained]]:
+    """The configuration of a model's folder, and its replicas as scores see them."""
+    config = _own_config(*study) if study and not _readable(folder) else None
+    saved = read_model(folder, config)
+    replicas = len(next(iter(saved.weights.values())))
+    config = replace(saved.config, replicas=replicas, scores=())
+    data = _data(config.data, root)
+    models = [restore(config, saved.weights, replica) for replica in range(replicas)]
+    names = tuple(config.data.factor_sizes)
+    images = _Images(data)
+    return config, [
+        Trained(model, config.objective, data, images, replica, names, root) for replica, model in enumerate(models)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _data(dataset: Dataset, root: Path) -> Data:
+    """Loaded once for all models of a study."""
+    return dataset.load(root)
+
+
+def _readable(folder: Path) -> bool:
+    try:
+        read_model(folder)
+    except UserError:
+        return False
+    return True
+
+
+def _own_config(study: Path, params: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a trial by the study file, whose types a saved one cannot name."""
+    import optuna
+
+    from aesearch.study import load_study
+
+    return load_study(study).config(optuna.trial.FixedTrial(dict(params)))
+
+
+@dataclass(frozen=True)
+class _Images:
+    data: Data
+
+    def __call__(self, index: NDArray[np.int64]) -> Tensor:
+        stored = np.array(self.data.images[index])
+        tensor = torch.from_numpy(stored)
+        return tensor.float().div_(255) if stored.dtype == np.uint8 else tensor
+
+
+def compare(
+    results: Results, comparisons: Sequence[Comparison], data: Path, study: Path | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The ``comparisons`` of all models of a study, every replica of every complete trial, as ``rescore`` gives scores.
+
+    Raises UserError where the models are not of the same data, or there are fewer than two.
+    """
+    if not comparisons:
+        return
+    keys, configs, models = [], [], []
+    for task in _tasks(results, (), data, study):
+        config, trained = load(task.folder, task.data, task.study)
+        keys += [task.key] * len(trained)
+        configs.append(config)
+        models += trained
+    if len(models) < 2 or len({config.data for config in configs}) > 1:
+        raise UserError(
+            f"a comparison needs two models or more of the same data, but got {len(models)} models of "
+            f"{len({config.data for config in configs})} data sets"
+        )
+    found: dict[int, dict[str, tuple[float, ...]]] = {key: {} for key in keys}
+    for comparison in comparisons:
+        for config in configs:
+            comparison.check(config.data, config.objective)
+        for split in comparison.splits:
+            for name, values in comparison.compare(models, split).items():
+                for key in found:
+                    own = tuple(float(value) for k, value in zip(keys, values, strict=True) if k == key)
+                    found[key][f"{split}/{ACROSS}{name}"] = own
+    for key, metrics in found.items():
+        yield key, {"metrics": metrics, "references": {}, "protocols": {}}
+
+
+def default_workers() -> int:
+    """One per core."""
+    return os.cpu_count() or 1
