@@ -101,6 +101,18 @@ class Autoencoder(nn.Module):
         logits: Tensor = self.decoder(codes)
         return logits
 
+    def from_prior(self, noise: Tensor, component: Tensor) -> Tensor:
+        """Codes (B, L) of the prior, from normal ``noise`` (B, L).
+
+        component: (B,) int64, of a learned mixture; taken modulo the number of its components.
+        """
+        if not hasattr(self, "pseudo_inputs"):
+            return noise
+        mean, log_var = self.encoder(self.pseudo_inputs).chunk(2, dim=1)
+        chosen = component % len(mean)
+        codes: Tensor = mean[chosen] + torch.exp(0.5 * log_var[chosen]) * noise
+        return codes
+
     def _one_hot(self, label: Tensor, like: Tensor) -> Tensor:
         return (label[:, None] == torch.arange(self.classes, device=label.device)).to(like.dtype)
 

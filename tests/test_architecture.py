@@ -59,7 +59,7 @@ ARROWS = {
     "tuner": {"errors", "ledger", "model", "records", "study", "train"},
     "tracking": {"errors", "records", "results"},
     "progress": set(),
-    "report": {"errors", "results"},
+    "report": {"errors", "metrics", "results"},
 }
 
 

@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from optuna.distributions import distribution_to_json
 from PIL import Image
+from safetensors.numpy import save_file
 
 from aesearch.errors import UserError
+from aesearch.protocols import epoch, fast
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse, knee, pareto_front
+from aesearch.report.codes import code_map
 from aesearch.report.figures import FIGURES
+from aesearch.report.judged import Judged
 from aesearch.report.words import findings, outcome
 from aesearch.results import Results
 
@@ -32,18 +36,20 @@ DISTRIBUTIONS = {
 def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) -> Results:
     """A study of which all is known: mse grows with log beta, mig too; latent_dim does nothing."""
     rng = np.random.default_rng(0)
-    trials, rows, history, pictures = [], [], [], {}
+    trials, rows, history, pictures, references = [], [], [], {}, []
     for key in range(complete + 2):
         state = "COMPLETE" if key < complete else ["FAIL", "PRUNED"][key - complete]
         beta = 0.25 * 64 ** (key / max(1, complete + 1))
         params = {"beta": beta, "latent_dim": int(rng.integers(4, 17)), "network": ["mlp", "conv"][key % 2]}
         spread = np.linspace(-1, 1, replicas) if replicas > 1 else np.zeros(1)
         base = {"val/mse": 0.01 + 0.002 * np.log(beta), "val/mig": 0.2 + 0.05 * np.log(beta), "val/loss": 9 + beta}
+        base |= {"val/fast.mig": 0.2 + 0.04 * np.log(beta), "val/study.udr_lasso": 0.5 + 0.01 * beta}
         base |= {"val/probe_10": 0.5, "val/probe_100": 0.7 + 0.01 * beta, "val/pca_mse": 0.02}
         values = {
             name: value * (1 + 0.02 * spread)
             for split in ("val", "test")
             for name, value in ((name.replace("val", split), value) for name, value in base.items())
+            if not name.startswith("test/study")
         }
         seen = {} if state == "FAIL" else values
         if state == "PRUNED":
@@ -67,6 +73,11 @@ def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) 
         pictures[key].mkdir(parents=True)
         for name in ("reconstructions", "traversals"):
             Image.fromarray(rng.integers(0, 255, (40, 120), np.uint8)).save(pictures[key] / f"{name}.png")
+        keep_codes(pictures[key])
+        if state == "COMPLETE":
+            references += [
+                {"trial": key, "metric": f"test/{name}", "floor": 0.1, "ceiling": 0.9} for name in ("mig", "fast.mig")
+            ]
     info = {
         "name": "known",
         "question": "What does <beta> do?",
@@ -77,7 +88,23 @@ def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) 
         "file_sha256": "0" * 64,
     }
     texts = {name: distribution_to_json(distribution) for name, distribution in DISTRIBUTIONS.items()}
-    return Results(info, pd.DataFrame(trials), pd.DataFrame(rows), pd.DataFrame(history), texts, pictures)
+    known = pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"])
+    protocols = {
+        "epoch": epoch.describe() | {"measured": ["mig"]},
+        "fast": fast.describe() | {"measured": ["fast.mig"]},
+    }
+    frames = (pd.DataFrame(rows) for rows in (trials, rows, history))
+    return Results(info, *frames, texts, pictures, known, protocols)
+
+
+def keep_codes(folder: Path) -> None:
+    """Codes of which the first is the second factor that varies, and the second noise."""
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(0, 3, 600), np.zeros(600, np.int64), rng.integers(0, 4, 600)], axis=1)
+    codes = np.stack([factors[:, 2].astype(np.float32), rng.normal(size=600).astype(np.float32)], axis=1)
+    kept = {"codes": codes, "factors": factors, "kl": np.array([0.5, 2.0], np.float32)}
+    save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, folder / "reference.safetensors")
+    (folder / "info.json").write_text(json.dumps({"factors": ["shape", "constant", "x"]}))
 
 
 @given(arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 4).map(float)))
@@ -124,7 +151,7 @@ def test_the_words_say_it_with_numbers(tmp_path):
         ({}, set()),
         ({"metrics": 1}, {"plane.png"}),
         ({"complete": 2}, {"importance.png"}),
-        ({"complete": 1, "replicas": 1}, {"importance.png"}),
+        ({"complete": 1, "replicas": 1}, {"importance.png", "agreement.png"}),
         ({"complete": 0}, {f"{name}.png" for name in FIGURES}),
     ],
     ids=["two metrics", "one metric", "two trials", "one replica", "none complete"],
@@ -207,3 +234,63 @@ def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
         best_trial(made, "test/msee")
     with pytest.raises(UserError, match="the study has none"):
         best_trial(make(tmp_path / "none", complete=0))
+
+
+def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
+    analysis = analyse(make(tmp_path))
+    judged = Judged(analysis)
+    first = analysis.shown["knee"]
+    value = analysis.complete["test/fast.mig"][first]
+    assert judged.normalised(first, "test/fast.mig") == pytest.approx((value - 0.1) / 0.8)
+    assert np.isnan(judged.normalised(first, "test/mse")), "it has neither"
+    table = judged.table().set_index("metric")
+    row = table.loc["test/fast.mig"]
+    assert (row["protocol"], row["floor"], row["ceiling"]) == ("fast", "0.1", "0.9")
+    assert row[f"knee: trial {first}"].endswith(f"] = {(value - 0.1) / 0.8:.0%}")
+    assert (table.loc["test/mse", ["protocol", "floor", "ceiling"]] == "").all()
+    within, across = analysis.seed_spread("test/fast.mig")
+    assert (row["span over seeds"], row["span over settings"]) == (f"{within:.3g}", f"{across:.3g}")
+    assert "val/study.udr_lasso" in table.index
+    assert "val/probe_10" not in table.index
+
+
+def test_two_protocols_never_share_a_column(tmp_path):
+    made = make(tmp_path)
+    markdown = (write_report(made, tmp_path / "out").parent / "report.md").read_text()
+    assert "| test/mig " in markdown
+    assert "| test/fast.mig " in markdown
+    for protocol in (epoch, fast):
+        assert f"Protocol {protocol.name} ({protocol.hash})" in markdown
+    assert list(Judged(analyse(made)).protocols.values()).count("fast") == 2, "on val and on test"
+
+
+def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
+    judged = Judged(analyse(make(tmp_path)))
+    # All grow with beta, but the seeds' spread turns some neighbours around.
+    assert judged.correlations.loc["val/study.udr_lasso", "test/fast.mig"] > 0.85
+    assert judged.correlations.loc["test/mse", "test/mig"] > 0.85
+    (sentence,) = judged.agreements()
+    assert sentence.startswith("Without labels, val/study.udr_lasso orders the 36 models as the 2 labelled metrics do")
+    assert "of trial 11, is in the median place 1 of 36" in sentence
+    (spread,) = judged.spread()
+    assert spread.startswith("Of the 2 metrics with a protocol the span over seeds")
+
+
+def test_without_protocols_nothing_is_judged(tmp_path):
+    made = make(tmp_path / "pictures")
+    bare = replace(made, references=made.references.iloc[:0], protocols={})
+    page = write_report(bare, tmp_path / "out")
+    assert not (page.parent / "figures" / "scores.png").exists()
+    assert "floors and ceilings" not in page.read_text()
+
+
+def test_the_code_map_finds_the_code_of_a_factor(tmp_path):
+    keep_codes(tmp_path)
+    found = code_map(tmp_path)
+    assert found.names == ("shape", "x"), "the constant factor is left out"
+    assert found.information.shape == (2, 2)
+    assert found.information[0, 1] == pytest.approx(1)
+    assert found.information[1, 1] < 0.1
+    assert found.importance[0, 1] > 0.99
+    (tmp_path / "reference.safetensors").unlink()
+    assert code_map(tmp_path) is None

@@ -26,6 +26,7 @@ def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data
         "replica": replica,
         "shape": list(config.data.shape),
         "classes": list(config.data.classes),
+        "factors": list(config.data.factor_sizes),
         "fitted": dict(data.fitted),
         "metrics": {name: list(values) for name, values in result.metrics.items()},
         "epochs": list(result.epochs),
@@ -51,8 +52,11 @@ def _reference(model: Model, data: Data) -> dict[str, torch.Tensor]:
         arrays["indices"] = code.indices.numpy()
     else:
         arrays["codes"] = model.encode(images, labels)
+        arrays["kl"] = model.code_kl(images, labels)
     if data.labels is not None:
         arrays["labels"] = data.labels[index]
+    if data.factors is not None:
+        arrays["factors"] = data.factors[index]
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 

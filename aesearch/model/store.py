@@ -3,7 +3,8 @@
     model.safetensors      parameters and buffers, each (R, ...)
     config.json            the configuration
     info.json              shape and classes, the pictured replica, how a table was scaled, the final metrics
-    reference.safetensors  of that replica on val: codes (or codebook entries), labels, anomaly scores
+    reference.safetensors  of that replica on val: codes and their KL (or codebook entries), labels, factors,
+                           anomaly scores
 
 Loading a model runs no code from its folder.
 """

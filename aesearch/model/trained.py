@@ -15,7 +15,7 @@ from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import Codebook
 from aesearch.errors import UserError
 from aesearch.model.store import device_of, read_model, restore
-from aesearch.objectives import kl, pixels
+from aesearch.objectives import gaussian_kl, kl, pixels
 from aesearch.scores import anomaly_scores
 from aesearch.train import TrainConfig
 
@@ -98,6 +98,16 @@ class Model:
                 raise UserError("a rate needs a model with a prior or a codebook, but its code is plain numbers")
         return _joined(parts)
 
+    @torch.no_grad()
+    def code_kl(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
+        """(L,) the mean KL of each code from the standard normal, in nats; of a model without a posterior, zeros."""
+        total = np.zeros(self.network.latent_dim, np.float32)
+        for x, y in self._batches(images, labels):
+            code = self.network(x, x.new_empty(0, len(x), self.network.latent_dim), y).code
+            if code.log_var is not None:
+                total += gaussian_kl(code.mean, code.log_var).sum(0).cpu().numpy()
+        return total / np.float32(len(images))
+
     def sample(
         self, count: int, label: int | None = None, prior: Prior = "model", seed: int = 0
     ) -> NDArray[np.float32]:
@@ -125,12 +135,10 @@ class Model:
             raise UserError("a class can be asked of a conditional model; of another one write --prior mixture")
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((count, self.network.latent_dim), dtype=np.float32)
-        if not hasattr(self.network, "pseudo_inputs"):
-            return noise
-        mean, log_var = self.network.encoder(self.network.pseudo_inputs).chunk(2, dim=1)
-        chosen = torch.from_numpy(rng.integers(len(mean), size=count)).to(mean.device)
-        spread = torch.exp(0.5 * log_var[chosen])
-        codes: Codes = (mean[chosen] + spread * torch.from_numpy(noise).to(mean.device)).cpu().numpy()
+        component = rng.integers(2**31, size=count)
+        device = device_of(self.network)
+        drawn = self.network.from_prior(torch.from_numpy(noise).to(device), torch.from_numpy(component).to(device))
+        codes: Codes = drawn.cpu().numpy()
         return codes
 
     def _from_mixture(self, count: int, label: int | None, seed: int) -> Codes:

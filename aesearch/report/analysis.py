@@ -1,5 +1,6 @@
 """What a study found: the Pareto front, its knee and ends, how metrics move with parameters, what matters most."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -16,7 +17,11 @@ from aesearch.results import Results
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
-LESS_IS_BETTER = frozenset({"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse"})
+# Of these less is better; of all others more. Without split, protocol and a number at the end.
+LESS_IS_BETTER = frozenset(
+    {"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse", "bits_per_dim", "rate", "distortion"}
+    | {"frechet_samples", "frechet_reconstructions", "frechet_data", "total_correlation", "mutual_information"}
+)
 
 
 def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -31,6 +36,11 @@ def knee(costs: NDArray[np.float64]) -> int:
     low, high = costs.min(0), costs.max(0)
     scaled = (costs - low) / np.where(high > low, high - low, 1)
     return int(np.argmin((scaled**2).sum(1)))
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether a smaller value of a metric such as test/bits_per_dim_64 or test/fast.mig is the better one."""
+    return re.sub(r"_\d+$", "", metric.split("/")[1].split(".")[-1]) in LESS_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,12 @@ class Analysis:
     def tested(self) -> list[str]:
         """The metrics measured once, at the end."""
         return [name for name in self.measured if name.startswith("test/")]
+
+    @property
+    def bare(self) -> list[str]:
+        """Those of ``tested`` that no protocol has put its name before: what is measured of every trial."""
+        prefixes = tuple(f"test/{protocol}." for protocol in self.results.protocols)
+        return [name for name in self.tested if not name.startswith(prefixes)]
 
     def test_name(self, metric: str) -> str:
         return metric.replace("val/", "test/", 1)
@@ -200,5 +216,5 @@ def best_trial(results: Results, metric: str | None = None) -> int:
     if metric not in analysis.measured:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
     searched = dict(zip(analysis.metrics, analysis.signs, strict=True))
-    sign = searched.get(metric.replace("test/", "val/"), 1 if metric.split("/")[1] in LESS_IS_BETTER else -1)
+    sign = searched.get(metric.replace("test/", "val/"), 1 if less_is_better(metric) else -1)
     return int(analysis.complete.index[int((analysis.complete[metric] * sign).to_numpy().argmin())])

@@ -22,12 +22,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from aesearch.report.analysis import Analysis
+from aesearch.report.codes import code_map
+from aesearch.report.judged import Judged
 
 DPI = 110
 MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
 COLOURS = "viridis"
 BINS = 4
 MOST_LINES = 16
+MOST_CODES = 16
+MOST_ROWS = 40
 # What a metric is held against, and what to call it.
 BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
@@ -128,6 +132,8 @@ def sweeps(analysis: Analysis) -> Figure | None:
     """Every metric on test against every parameter."""
     hidden = {"test/loss", "test/bce", *(baseline for baseline, _ in BASELINES.values())}
     hidden |= {metric for members in _families(analysis).values() for _, metric in members}
+    # What has a protocol of its own is in the figure of normalised scores.
+    hidden |= set(analysis.tested) - set(analysis.bare) - set(analysis.headlines)
     metrics = [m for m in analysis.tested if m not in hidden]
     parameters = analysis.parameters
     size = (max(5.5, 4.2 * len(parameters)), 2.6 * len(metrics))
@@ -326,6 +332,118 @@ def _describe(analysis: Analysis, key: int) -> str:
     return ", ".join(f"{n} {v:.3g}" if isinstance(v, int | float) else f"{n} {v}" for n, v in values.items())
 
 
+def scores(analysis: Analysis) -> Figure | None:
+    """Every metric that has a floor and a ceiling, normalised between them: a row per trial, along the parameter."""
+    judged = Judged(analysis)
+    parameter = analysis.parameters[0] if analysis.parameters else None
+    if not judged.labelled or parameter is None:
+        return None
+    ordered = (
+        analysis.complete.sort_values(f"param:{parameter}") if analysis.is_numeric(parameter) else analysis.complete
+    )
+    # Evenly along the parameter, where there are too many for a page.
+    kept = ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, min(MOST_ROWS, len(ordered))).round().astype(int))]
+    table = pd.DataFrame(
+        {
+            metric.removeprefix("test/"): [judged.normalised(int(str(key)), metric) for key in kept.index]
+            for metric in judged.labelled
+        },
+        index=pd.Index([_row_name(analysis, int(str(key)), parameter) for key in kept.index]),
+    )
+    size = (3.2 + 0.62 * table.shape[1], 2.6 + 0.32 * len(table))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    sns.heatmap(
+        100 * table,
+        ax=axis,
+        cmap=COLOURS,
+        vmin=0,
+        vmax=100,
+        annot=True,
+        fmt=".0f",
+        annot_kws={"size": 9},
+        cbar_kws={"label": "% of the way from floor to ceiling"},
+    )
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=50)
+    plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _row_name(analysis: Analysis, key: int, parameter: str) -> str:
+    value = analysis.complete.loc[key, f"param:{parameter}"]
+    what = next((f", {what}" for what, k in analysis.shown.items() if k == key), "")
+    shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"trial {key}, {parameter} {shown}{what}"
+
+
+def agreement(analysis: Analysis) -> Figure | None:
+    """Rank correlations between the metrics over all models."""
+    table = Judged(analysis).correlations
+    if table.empty:
+        return None
+    names = [str(name).removeprefix("test/") for name in table.columns]
+    side = 2.6 + 0.46 * len(names)
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    sns.heatmap(
+        table.set_axis(names, axis=0).set_axis(names, axis=1),
+        ax=axis,
+        cmap="vlag",
+        vmin=-1,
+        vmax=1,
+        annot=True,
+        fmt=".1f",
+        annot_kws={"size": 8},
+        square=True,
+        cbar_kws={"label": "Spearman's rho over the models"},
+    )
+    axis.tick_params(axis="x", rotation=50)
+    plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def code_maps(analysis: Analysis) -> Figure | None:
+    """Which code knows which factor, of the knee and both ends."""
+    found = {what: code_map(analysis.results.pictures[key]) for what, key in analysis.shown.items()}
+    maps = {what: one for what, one in found.items() if one is not None}
+    if not maps:
+        return None
+    rows = [min(MOST_CODES, len(one.kl)) for one in maps.values()]
+    widest = max(len(one.names) for one in maps.values())
+    figure, axes = plt.subplots(
+        len(maps),
+        2,
+        figsize=(3.4 + 1.5 * widest, sum(0.34 * count + 1.1 for count in rows)),
+        layout="constrained",
+        squeeze=False,
+        height_ratios=rows,
+    )
+    for line, (what, one), count in zip(axes, maps.items(), rows, strict=True):
+        order = np.argsort(-one.kl, kind="stable")[:count]
+        codes = [f"code {j} ({one.kl[j]:.2g} nats)" for j in order]
+        for axis, values, title in zip(
+            line, (one.information, one.importance), ("mutual information", "importance (DCI)"), strict=True
+        ):
+            sns.heatmap(
+                pd.DataFrame(values[order], index=pd.Index(codes), columns=pd.Index(one.names)),
+                ax=axis,
+                cmap="Blues",
+                vmin=0,
+                vmax=1,
+                annot=True,
+                fmt=".2f",
+                annot_kws={"size": 9},
+                cbar=False,
+                yticklabels=values is one.information,
+            )
+            key = analysis.shown[what]
+            axis.set_title(f"{what}: trial {key}, {title}" if values is one.information else title, fontsize=11)
+            axis.tick_params(axis="x", rotation=0)
+            axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def reconstructions(analysis: Analysis) -> Figure | None:
     return _pictures(analysis, "reconstructions")
 
@@ -342,6 +460,17 @@ FIGURES: dict[str, tuple[Callable[[Analysis], Figure | None], str]] = {
         families,
         "Metrics of one name over the number in it (of labels, of test noise): median and range over the replicas.",
     ),
+    "scores": (
+        scores,
+        "Each metric that has a protocol, in % of the way from its floor (codes of noise) to its ceiling (the factors "
+        "themselves as codes), medians over the replicas.",
+    ),
+    "code_maps": (
+        code_maps,
+        "Which code knows which factor: mutual information as a share of the factor's entropy (20 bins, at most 2,000 "
+        "images of val), and the importance of the code to boosted trees that tell the factor; codes by their KL.",
+    ),
+    "agreement": (agreement, "Rank correlations between the metrics over all models, every replica of every trial."),
     "heat_map": (heat_map, "The searched metrics on test over the two most important parameters, averaged per cell."),
     "importance": (importance, "How much of the variance of each metric each parameter explains."),
     "learning_curves": (

@@ -8,6 +8,7 @@ import pandas as pd
 
 from aesearch.report import words
 from aesearch.report.analysis import Analysis
+from aesearch.report.judged import Judged
 
 
 def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Path:
@@ -23,7 +24,7 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "figures": figures,
         "protocol": words.protocol(analysis),
     }
-    front, trials = _front_table(analysis), _trials_table(analysis)
+    tables = {"front": _front_table(analysis), "judged": _judged_table(analysis), "trials": _trials_table(analysis)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aesearch.report"),
         autoescape=jinja2.select_autoescape(["html.jinja"]),
@@ -31,13 +32,10 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         lstrip_blocks=True,
     )
     environment.filters["embed"] = lambda name: _embed(folder / "figures" / name)
-    html = environment.get_template("page.html.jinja").render(content, front=_html(front), trials=_html(trials))
-    markdown = environment.get_template("page.md.jinja").render(
-        content, front=_markdown(front), trials=_markdown(trials)
-    )
-    (folder / "report.md").write_text(markdown)
     page = folder / "index.html"
-    page.write_text(html)
+    for template, path, write in (("html", page, _html), ("md", folder / "report.md", _markdown)):
+        written = {name: write(table) for name, table in tables.items()}
+        path.write_text(environment.get_template(f"page.{template}.jinja").render(content, **written))
     return page
 
 
@@ -53,7 +51,7 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
         cells = {"trial": str(key), "": next((what for what, k in analysis.shown.items() if k == key), "")}
         cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.distributions}
         searched = [analysis.test_name(metric) for metric in analysis.metrics]
-        for metric in dict.fromkeys([*searched, *analysis.tested]):
+        for metric in dict.fromkeys([*searched, *analysis.bare]):
             low, high = row[f"{metric}_min"], row[f"{metric}_max"]
             measured = pd.notna(row[metric])
             cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]" if measured else ""
@@ -61,10 +59,16 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _judged_table(analysis: Analysis) -> pd.DataFrame:
+    """All metrics with floor, ceiling and both spreads, where any has them."""
+    judged = Judged(analysis)
+    return judged.table() if len(analysis.complete) and judged.labelled else pd.DataFrame()
+
+
 def _trials_table(analysis: Analysis) -> pd.DataFrame:
     """Every trial: state, parameters, the medians of all metrics that are searched or tested."""
     table = analysis.trials_table()
-    metrics = [*analysis.metrics, *analysis.tested]
+    metrics = [*analysis.metrics, *analysis.bare]
     columns = ["trial", "state", "epochs", "seconds", *analysis.distributions]
     kept = [name for name in [*columns, *metrics] if name in table.columns]
     return table[kept].map(_cell)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from aesearch.report.analysis import Analysis
+from aesearch.report.judged import Judged
 
 # Unlike MIG, a value below this says that a parameter hardly orders a metric at all.
 WEAK = 0.4
@@ -30,6 +31,15 @@ EXPLAINED = {
     "psnr_gain": "psnr_gain: dB of PSNR over the noisy image clipped to [0, 1], mean over images; with a number, at "
     "that standard deviation of test noise, else at that of training.",
     "pca_mse": "pca_mse: of as many principal components as the model has codes, of 20,000 train images at most.",
+    "log_likelihood": "log_likelihood: the importance-weighted bound in nats per image with so many codes, of 1,000 "
+    "images at most; bits_per_dim the same in bits per pixel and channel; rate: KL, distortion: -log p(x | z).",
+    "udr": "udr: how one to one a model's codes match the others' (Lasso, Spearman; 1,000 images of val), median over "
+    "the others: the replicas of its trial, or with study. all models. Codes of at most 0.01 nats of KL are left out.",
+    "model_centrality": "model_centrality: mean FactorVAE score of each encoder on images of each other's decoder, "
+    "both ways, 100 votes of 64.",
+    "frechet": "frechet: squared Frechet distance of Gaussians in the space random-conv-256 (an untrained network, no "
+    "download; not comparable with published ones); frechet_data: of as many train images, the floor.",
+    "psnr": "psnr, ssim: of the image decoded from the code mean, means over images.",
     "auroc": "auroc, average_precision, fpr_at_95_tpr: how well the squared error of the reconstruction tells "
     "anomalies from normal items of test; elbo_auroc the same by the negative ELBO, where there is one.",
     "probe": "probe: test accuracy of logistic regression on the codes of so many labelled train images, mean of the "
@@ -42,8 +52,9 @@ EXPLAINED = {
 
 def protocol(analysis: Analysis) -> list[str]:
     """How to read the numbers of this study."""
-    names = [metric.split("/")[1] for metric in analysis.tested]
-    return PROTOCOL + [line for start, line in EXPLAINED.items() if any(name.startswith(start) for name in names)]
+    names = [metric.split("/")[1].split(".")[-1] for metric in Judged(analysis).columns]
+    explained = [line for start, line in EXPLAINED.items() if any(name.startswith(start) for name in names)]
+    return PROTOCOL + explained + Judged(analysis).definitions()
 
 
 def number(value: Any) -> str:
@@ -82,6 +93,8 @@ def findings(analysis: Analysis) -> list[str]:
         *_baselines(analysis),
         *_spreads(analysis),
         *_importances(analysis),
+        *Judged(analysis).spread(),
+        *Judged(analysis).agreements(),
     ]
 
 

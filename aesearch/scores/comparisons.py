@@ -80,7 +80,7 @@ class ModelCentrality(Comparison):
     """How well each model's encoder tells which code of another's decoder was held fixed, and the other way round.
 
     The FactorVAE score, judged on its own ``votes`` of ``size`` images, of each encoder on images that each other
-    decoder made of codes from the standard normal prior. Decodes M x votes x size images, encodes M (M - 1) times as
+    decoder made of codes from its prior. Decodes M x votes x size images, encodes M (M - 1) times as
     many. Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there 1,000 votes of 100).
     """
 
@@ -114,11 +114,15 @@ class ModelCentrality(Comparison):
     def _images(self, maker: Trained) -> tuple[list[Tensor], NDArray[np.int64]]:
         """Images in batches, ``size`` of each vote after each other, and the code that each vote held fixed."""
         rng = np.random.default_rng(self.seed)
-        codes = rng.standard_normal((self.votes, self.size, maker.model.latent_dim), np.float32)
+        device = next(maker.model.parameters()).device
+        noise = rng.standard_normal((self.votes * self.size, maker.model.latent_dim), np.float32)
+        component = torch.from_numpy(rng.integers(2**31, size=len(noise)))
+        drawn = maker.model.from_prior(torch.from_numpy(noise).to(device), component.to(device))
+        codes = drawn.unflatten(0, (self.votes, self.size)).clone()
         fixed = np.arange(self.votes) % maker.model.latent_dim
-        rows = np.arange(self.votes)
-        codes[rows, :, fixed] = codes[rows, :1, fixed]
-        flat = torch.from_numpy(codes.reshape(self.votes * self.size, -1)).to(next(maker.model.parameters()).device)
+        for vote, j in enumerate(fixed):
+            codes[vote, :, j] = codes[vote, 0, j]
+        flat = codes.flatten(0, 1)
         parts = [maker.model.decode(part, _label(maker, len(part))) for part in flat.split(BATCH)]
         return [pixels(part, maker.objective.likelihood) for part in parts], fixed
 

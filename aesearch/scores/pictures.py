@@ -113,8 +113,8 @@ class Quality(Score):
 class Frechet(Score):
     """Frechet distances from ``images`` of the split, in the space of ``random_conv_features``; less is better.
 
-    frechet_samples: of as many samples: expected pixels of codes from the standard normal prior, or of a model without
-    one, from a Gaussian fitted to the codes of train. frechet_reconstructions: of their own reconstructions.
+    frechet_samples: of as many samples: expected pixels of codes from the prior, or of a model without one, from a
+    Gaussian fitted to the codes of train. frechet_reconstructions: of their own reconstructions.
     frechet_data: of as many images of train, the floor. All grow as ``images`` fall: compare equal numbers only.
     """
 
@@ -155,13 +155,17 @@ class Frechet(Score):
     def _sampled(self, trained: Trained, index: NDArray[np.int64]) -> list[NDArray[np.float64]]:
         """Features of as many samples as ``index`` has; a conditional model's with the labels of those items."""
         rng = np.random.default_rng(self.seed)
-        codes = rng.standard_normal((len(index), trained.codes("train").shape[1]))
-        if not trained.objective.variational:
+        device = next(trained.model.parameters()).device
+        if trained.objective.variational:
+            noise = rng.standard_normal((len(index), trained.model.latent_dim), np.float32)
+            component = torch.from_numpy(rng.integers(2**31, size=len(index)))
+            flat = trained.model.from_prior(torch.from_numpy(noise).to(device), component.to(device))
+        else:
             known = trained.codes("train").astype(np.float64)
             values, vectors = np.linalg.eigh(np.cov(known.T).reshape(known.shape[1], -1))
+            codes = rng.standard_normal((len(index), known.shape[1]))
             codes = known.mean(0) + codes @ (vectors * np.sqrt(values.clip(0))).T
-        device = next(trained.model.parameters()).device
-        flat = torch.from_numpy(codes.astype(np.float32)).to(device)
+            flat = torch.from_numpy(codes.astype(np.float32)).to(device)
         features = []
         for at, part in zip(range(0, len(index), BATCH), flat.split(BATCH), strict=True):
             label = trained.label_tensor(index[at : at + BATCH])
