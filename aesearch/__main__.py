@@ -252,8 +252,11 @@ def rescore_command(options: argparse.Namespace) -> int:
     data = _data_folder(options.data)
     count = 0
     for key, found in rescore(results, scores, data, options.workers or default_workers(), file):
-        _keep_scores(options, results, key, found)
         count += 1
+        if isinstance(found, UserError):
+            print(f"{name}: trial {key} not scored: {found}")
+            continue
+        _keep_scores(options, results, key, found)
         print(f"{name}: trial {key} scored")
     if scores and not count:
         print(f"{name}: all complete trials have these metrics")

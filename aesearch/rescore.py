@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -83,32 +84,31 @@ def _under(protocol: Protocol, metrics: tuple[str, ...]) -> Disentanglement:
 
 def rescore(
     results: Results, scores: Sequence[Score], data: Path, workers: int, study: Path | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
     """The ``scores`` of each complete trial's model as of scores.json, with its key, in the order in which they end.
 
     What a trial has already is not measured again. study: its file, needed where it defines types of its own.
-    Raises UserError where a model cannot be read, its data is not at hand, or no trial can have a score.
+    A trial whose model cannot be read, or cannot have a score, gives the reason. Raises UserError where all are so.
     """
     tasks = [task for task in _tasks(results, scores, data, study) if task.scores]
     if not tasks:
         return
-    failures = []
-    done = 0
+    failures: list[UserError] = []
     with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _one_thread) as pool:
         futures = {pool.submit(score_trial, task): task.key for task in tasks}
         try:
             for future in as_completed(futures):
                 try:
-                    found = future.result()
+                    yield futures[future], future.result()
                 except UserError as error:
-                    failures.append(f"trial {futures[future]}: {error}")
-                    continue
-                done += 1
-                yield futures[future], found
+                    failures.append(error)
+                    yield futures[future], error
+        except BrokenProcessPool as error:
+            raise UserError("a process ended, killed or out of memory; write --workers 1") from error
         finally:
             pool.shutdown(cancel_futures=True)
-    if not done:
-        raise UserError(failures[0])
+    if len(failures) == len(tasks):
+        raise failures[0]
 
 
 def _one_thread() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,23 @@ def test_a_linear_probe_reads_perfect_codes_and_not_noise(digits, monkeypatch):
     noise = np.random.default_rng(0).normal(size=(len(digits.labels), 8)).astype(np.float32)
     one._codes = {split: noise[one.index(split)] for split in ("train", "test")}
     assert score.measure(one, "test")["probe_100"] < 0.2
+
+
+def test_a_probe_may_have_all_labels_or_tell_a_factor(digits):
+    one = trained(digits)
+    perfect = np.eye(10, dtype=np.float32)[digits.labels]
+    one._codes = {split: perfect[one.index(split)] for split in ("train", "test")}
+    assert Probe(("all",)).measure(one, "test") == {"probe_all": 1.0, "knn_all": 1.0}
+    factors = np.stack([np.zeros_like(digits.labels), digits.labels % 2], axis=1)
+    parity = replace(one, data=replace(digits, factors=factors), factor_names=("nothing", "parity"))
+    score = Probe((50,), factor="parity")
+    assert score.names == ("parity_probe_50", "parity_knn_50")
+    assert score.measure(parity, "test")["parity_probe_50"] == 1.0
+    score = Probe((10,), factor="x")
+    with pytest.raises(UserError, match="labels must be at least 32, one per class"):
+        score.check(Sprites(), VAE())
+    with pytest.raises(UserError, match=r"unknown factor 'shap'.*did you mean shape"):
+        Probe(factor="shap").check(Sprites(), VAE())
 
 
 def test_the_raw_probe_is_of_the_pixels(digits):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from aesearch.autoencoder import Autoencoder
 from aesearch.datasets import Dataset
-from aesearch.errors import UserError
+from aesearch.errors import UserError, nearest
 from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
 from aesearch.objectives import Objective
 from aesearch.scores.base import Score, Trained, batches
@@ -21,24 +22,33 @@ FINE_TUNING_STEPS = 300
 FINE_TUNING_BATCH = 64
 
 
-def _check(labels: tuple[int, ...], draws: int, data: Dataset) -> None:
-    if not data.classes:
-        raise UserError(f"labels are needed, as of MNIST(), but got {data}")
-    if not labels or min(labels) < len(data.classes) or draws < 1:
-        raise UserError(f"labels must be at least {len(data.classes)}, one per class, and draws at least 1")
+def _check(labels: tuple[int | Literal["all"], ...], draws: int, data: Dataset, factor: str | None = None) -> None:
+    known = {name: size for name, size in data.factor_sizes.items() if size > 1}
+    if factor is not None and factor not in known:
+        raise UserError(f"unknown factor {factor!r} of {data}: {nearest(factor, known)}")
+    if factor is None and not data.classes:
+        raise UserError(f"labels are needed, as of MNIST(), or the name of a factor, but got {data}")
+    classes = len(data.classes) if factor is None else known[factor]
+    if not labels or draws < 1 or any(count != "all" and count < classes for count in labels):
+        raise UserError(
+            f'labels must be at least {classes}, one per class, or "all", and draws at least 1, but got '
+            f"labels={labels}, draws={draws}"
+        )
 
 
 @dataclass(frozen=True)
 class Probe(Score):
-    """Accuracy of a linear probe and of nearest neighbours on codes, with so many ``labels`` of train.
+    """Accuracy of a linear probe and of nearest neighbours on codes, with so many ``labels`` of train, or "all".
 
-    Five neighbours, fewer where a class has fewer labels. Each is the mean of ``draws`` draws of the labels. raw: also
-    the linear probe on the pixels themselves.
+    Five neighbours, fewer where a class has fewer labels. Each is the mean of ``draws`` draws of the labels; all are
+    drawn once, and of more than 10,000 the probe has as many. raw: also the linear probe on the pixels themselves.
+    factor: what is told is this ground-truth factor, not the class.
     """
 
-    labels: tuple[int, ...] = (100, 1000)
+    labels: tuple[int | Literal["all"], ...] = (100, 1000)
     draws: int = 3
     raw: bool = False
+    factor: str | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -47,19 +57,22 @@ class Probe(Score):
     @property
     def names(self) -> tuple[str, ...]:
         kinds = ("probe", "knn", *(("raw_probe",) if self.raw else ()))
-        return tuple(f"{kind}_{count}" for kind in kinds for count in self.labels)
+        return tuple(f"{self._kind(kind)}_{count}" for kind in kinds for count in self.labels)
+
+    def _kind(self, kind: str) -> str:
+        return kind if self.factor is None else f"{self.factor}_{kind}"
 
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
-        _check(self.labels, self.draws, data)
+        _check(self.labels, self.draws, data, self.factor)
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
         found: dict[str, float] = {}
         train, test = trained.codes("train"), trained.codes(split)
-        known, target = trained.labels("train"), trained.labels(split)
+        known, target = self._target(trained, "train"), self._target(trained, split)
         for count in self.labels:
             values: dict[str, list[float]] = {}
-            for draw in range(self.draws):
-                chosen = labelled(known, min(count, len(known)), draw)
+            for draw in range(1 if count == "all" else self.draws):
+                chosen = labelled(known, len(known) if count == "all" else min(count, len(known)), draw)
                 few = (train[chosen], known[chosen], test, target)
                 values.setdefault("probe", []).append(probe_accuracy(*few))
                 # More neighbours than a class has labels would outvote it.
@@ -69,8 +82,15 @@ class Probe(Score):
                     pixels = _pixels(trained, trained.index("train")[chosen])
                     on_pixels = (pixels, known[chosen], _pixels(trained, trained.index(split)), target)
                     values.setdefault("raw_probe", []).append(probe_accuracy(*on_pixels))
-            found |= {f"{kind}_{count}": float(np.mean(each)) for kind, each in values.items()}
+            found |= {f"{self._kind(kind)}_{count}": float(np.mean(each)) for kind, each in values.items()}
         return found
+
+    def _target(self, trained: Trained, split: str) -> NDArray[np.int64]:
+        if self.factor is None:
+            return trained.labels(split)
+        assert trained.data.factors is not None
+        target: NDArray[np.int64] = trained.data.factors[trained.index(split), trained.factor_names.index(self.factor)]
+        return target
 
 
 def _pixels(trained: Trained, index: NDArray[np.int64]) -> NDArray[np.float32]:
