@@ -35,7 +35,7 @@ from aesearch.scores import (
     protocols,
     references,
 )
-from aesearch.train import TrainConfig
+from aesearch.train import TrainConfig, replica_seed
 
 # What --metric names beside the metrics of protocols.
 OTHERS: Mapping[str, Score | Comparison] = {
@@ -159,7 +159,8 @@ def load(
     names = tuple(config.data.factor_sizes)
     images = _Images(data)
     return config, [
-        Trained(model, config.objective, data, images, replica, names, root) for replica, model in enumerate(models)
+        Trained(model, config.objective, data, images, replica_seed(config.seed, replica), names, root)
+        for replica, model in enumerate(models)
     ]
 
 

@@ -15,8 +15,10 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from aesearch.model import load_model
+from aesearch.protocols import fast
 from aesearch.tracking import read_study
 
 STUDY = '''"""Small?"""
@@ -100,6 +102,25 @@ def test_run_then_report_then_run_again(folder):
     unknown = aesearch("use", "small", "encode", "--best", "val/msee")
     assert unknown.returncode == 2
     assert "unknown metric 'val/msee': did you mean val/mse" in unknown.stderr
+
+    scored = aesearch("rescore", "small.py", "--metric", "dci", "--metric", "udr", "--protocol", "fast")
+    assert (scored.returncode, scored.stderr) == (0, "")
+    assert sorted(scored.stdout.splitlines()[:4]) == [f"small: trial {key} scored" for key in range(4)]
+    rescored = read_study(f"sqlite:///{folder}/mlflow.db", "small")
+    pd.testing.assert_frame_equal(rescored.history, results.history)
+    assert len(rescored.runs) == 4, "no run was added"
+    for key, run_id in rescored.runs.items():
+        run = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run_id)
+        row = rescored.trials.set_index("trial").loc[key]
+        assert run.data.metrics["test/fast.dci_disentanglement"] == row["test/fast.dci_disentanglement"]
+        assert run.data.metrics["final/val/study.udr_lasso"] == row["val/study.udr_lasso"]
+        assert run.data.tags["aesearch.protocol.fast"] == fast.hash
+        kept = json.loads((folder / ".aesearch" / "small" / "trials" / f"{key:05d}" / "scores.json").read_text())
+        assert np.median(kept["metrics"]["test/fast.dci_disentanglement"]) == row["test/fast.dci_disentanglement"]
+    assert f"Protocol fast ({fast.hash})" in (folder / "reports" / "small" / "report.md").read_text()
+    unknown = aesearch("rescore", "small", "--metric", "dcii")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr == "aesearch: unknown metric 'dcii': did you mean dci or dcimig?\n"
 
     changed = aesearch("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2

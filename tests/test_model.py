@@ -16,8 +16,9 @@ from aesearch.errors import UserError
 from aesearch.model import Model, from_json, load_model, restore, save_grid, save_model, to_json, traversals
 from aesearch.model.artifacts import save_artifacts
 from aesearch.networks import MLP, Burgess, Conv, ResNet
-from aesearch.objectives import VAE, WAE, BetaVAE, Cyclical, FactorVAE, Reconstruction, Sparse
-from aesearch.scores import PCA, Denoising, Detection
+from aesearch.objectives import IWAE, VAE, WAE, BetaVAE, Cyclical, FactorVAE, Reconstruction, Sparse
+from aesearch.protocols import chen, epoch
+from aesearch.scores import PCA, UDR, Denoising, Detection, Disentanglement, Likelihood
 from aesearch.train import Result, TrainConfig
 
 CONFIG = TrainConfig(TINY, MLP((8,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2)
@@ -47,6 +48,14 @@ def model(config: TrainConfig) -> Model:
         TrainConfig(TINY, ResNet((4,)), 2, Sparse(), Plain(nonnegative=True), corruption=Masking(), scores=(PCA(),)),
         TrainConfig(TINY, Conv((4,)), 2, Reconstruction(), VectorQuantized(16), scores=(Denoising((0.1, 0.2)),)),
         TrainConfig(TINY, Conv((4, 4)), 2, FactorVAE(hidden=(5, 6)), warmup=Cyclical()),
+        TrainConfig(
+            TINY,
+            MLP((8,)),
+            2,
+            IWAE(),
+            monitors=(Disentanglement(("modularity",), epoch),),
+            scores=(Disentanglement(protocol=replace(chen, name="own", seed=3)), Likelihood(4), UDR()),
+        ),
         TrainConfig(OneClass(Digits(), (1, 3)), Burgess(), 2, VAE(), Gaussian(VampPrior(3)), scores=(Detection(),)),
     ],
     ids=lambda config: type(config.objective).__name__,
@@ -260,3 +269,8 @@ def test_the_reference_is_what_the_model_says_of_val(tmp_path, tiny: Data):
     images = np.array(tiny.images[tiny.val])
     np.testing.assert_allclose(loaded.reference["codes"].numpy(), loaded.encode(images), atol=1e-6)
     np.testing.assert_allclose(loaded.clean_scores()["elbo"], loaded.score(images)["elbo"], rtol=1e-5)
+    assert np.array_equal(loaded.reference["factors"], tiny.factors[tiny.val])
+    kl = loaded.reference["kl"].numpy()
+    assert kl.shape == (CONFIG.latent_dim,)
+    assert kl.sum() * np.log2(np.e) == pytest.approx(loaded.rate(images).mean(), rel=1e-4)
+    np.testing.assert_array_equal(model(replace(CONFIG, objective=Reconstruction())).code_kl(images), 0)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from aesearch import metrics
 from aesearch.__main__ import make_parser
+from aesearch.protocols import READY
+from aesearch.scores.disentanglement import MEASURES
 from aesearch.use.cli import ACTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +33,7 @@ def test_every_file_that_it_links_or_lists_is_there():
     assert missing == []
 
 
-@pytest.mark.parametrize("command", ["run", "show", "report", "use", "ui"])
+@pytest.mark.parametrize("command", ["run", "show", "report", "rescore", "use", "ui"])
 def test_every_command_and_option_that_it_names_is_there(command):
     assert f"`python -m aesearch {command}" in README
     parser = make_parser()
@@ -46,6 +49,7 @@ def test_every_command_and_option_that_it_names_is_there(command):
         ("bottlenecks", "Bottleneck", "models"),
         ("corruptions", "Corruption", "models"),
         ("scores", "Score", "models"),
+        ("scores", "Comparison", "models"),
         ("networks", "Network", "models"),
         ("datasets", "Dataset", "data"),
     ],
@@ -59,11 +63,18 @@ def test_the_guides_name_every_value_of_a_kind(room, kind, guide):
     assert {name for name in names if f"`{name}(" not in text} == set()
 
 
+def test_the_guide_of_metrics_names_every_function_and_protocol():
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    functions = [name for name in metrics.__all__ if name[0].islower()]
+    assert {name for name in [*functions, *READY] if f"`{name}`" not in text} == set()
+    assert {name for name in MEASURES if f'"{name}"' not in text and f"`{name}" not in text} <= {"mutual_information"}
+
+
 def test_the_guide_of_use_has_every_action():
     rows = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs" / "use.md").read_text(), re.MULTILINE)
     assert rows == list(ACTIONS)
 
 
-@pytest.mark.parametrize("path", ["README.md", *(f"docs/{name}.md" for name in ("models", "data", "use"))])
+@pytest.mark.parametrize("path", ["README.md", *(f"docs/{name}.md" for name in ("models", "data", "use", "metrics"))])
 def test_no_placeholder_is_left(path):
     assert "@@" not in (ROOT / path).read_text()

@@ -143,11 +143,15 @@ def _config(content: dict[str, Any], info: Mapping[str, Any]) -> TrainConfig:
         if content["data"].get("type") not in dir(import_module("aesearch.datasets")):
             raise
         data = Elsewhere(json.dumps(content["data"]), tuple(info["shape"]), tuple(info["classes"]))
-    rest = {name: from_json(value) for name, value in content.items() if name not in ("type", "data", "scores")}
+    apart = ("type", "data", "scores", "monitors")
+    rest = {name: from_json(value) for name, value in content.items() if name not in apart}
     if content.get("type") != "TrainConfig":
         raise UserError(f"a saved configuration must be a TrainConfig, but got type {content.get('type')!r}")
-    scores = () if isinstance(data, Elsewhere) else from_json(content.get("scores", []))
-    return TrainConfig(data=data, scores=scores, **rest)
+    if isinstance(data, Elsewhere):
+        # Without its data a model cannot be scored again.
+        return TrainConfig(data=data, monitors=(), **rest)
+    scores, monitors = from_json(content.get("scores", [])), from_json(content.get("monitors"))
+    return TrainConfig(data=data, scores=scores, monitors=monitors, **rest)
 
 
 def device_of(model: Autoencoder) -> torch.device:

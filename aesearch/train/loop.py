@@ -72,7 +72,7 @@ def train(
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     feed = Feed(data.images, device, streaming)
-    seeds = [_seed(config.seed, replica) for replica in range(config.replicas)]
+    seeds = [replica_seed(config.seed, replica) for replica in range(config.replicas)]
     groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
     graphs = on_gpu and graphed is not False
     cohorts = [Cohort(config, data, feed, group, graphs) for group in groups]
@@ -90,7 +90,8 @@ def train(
         yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result)
 
 
-def _seed(seed: int, replica: int) -> int:
+def replica_seed(seed: int, replica: int) -> int:
+    """What a replica draws its weights, orders and noise from."""
     return int(np.random.SeedSequence((seed, replica)).generate_state(1, np.uint64)[0] >> 1)
 
 
