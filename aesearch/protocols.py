@@ -39,7 +39,8 @@ class Protocol:
     ``images`` (None: all). sap: squared correlations, or linear SVMs; ``unordered`` factors always by SVMs.
     regressor: of DCI. votes, test_votes: of the FactorVAE and BetaVAE scores, of ``vote_size`` images (FactorVAE)
     or pairs (BetaVAE, ``pair_size``) each, from all images that ``draws`` names; with no test_votes judged on
-    themselves. active: least deviation of a code that votes. metrics: those that the protocol defines.
+    themselves. pairs: whether each pair of BetaVAE has a value of the factor to itself, or all of a vote the same.
+    active: least deviation of a code that votes. metrics: those that the protocol defines.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Protocol:
     test_votes: int = 5_000
     vote_size: int = 64
     pair_size: int = 64
+    pairs: Literal["own_value", "one_value"] = "own_value"
     active: float = 0.05
     seed: int = 0
 
@@ -75,6 +77,7 @@ class Protocol:
             "mig": ("binned", "posteriors"),
             "sap": ("r2", "svm"),
             "regressor": REGRESSORS,
+            "pairs": ("own_value", "one_value"),
         }
         for field, known in kinds.items():
             if getattr(self, field) not in known:
@@ -130,6 +133,7 @@ infogan_cr = Protocol(
     test_votes=0,
     vote_size=100,
     pair_size=50,
+    pairs="one_value",
     active=0.0,
 )
 

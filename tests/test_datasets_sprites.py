@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from aesearch.datasets import Data, Sprites
+from aesearch.datasets import Data, Sprites, forget
 from aesearch.errors import UserError
 
 
@@ -113,3 +113,19 @@ def test_a_second_load_reads_the_cache(tmp_path: Path):
 def test_impossible_grids_are_refused(fields, message):
     with pytest.raises(UserError, match=message):
         Sprites(**fields)
+
+
+def test_pages_that_were_read_can_be_let_go(tmp_path):
+    images = Sprites(resolution=16, scales=2, orientations=2, positions=8).load(tmp_path).images
+    before = np.array(images)
+
+    def mapped() -> int:
+        maps = Path("/proc/self/smaps").read_text().split(str(tmp_path))[1]
+        return int(maps.split("Rss:")[1].split()[0])
+
+    assert mapped() > 100, "KiB of the file are in memory"
+    forget(images[3:].reshape(-1))
+    assert mapped() == 0
+    np.testing.assert_array_equal(images, before)
+    forget(before)
+    np.testing.assert_array_equal(images, before)

@@ -3,6 +3,7 @@
 from aesearch.datasets.arrays import Arrays
 from aesearch.datasets.base import Data, Dataset, is_picture
 from aesearch.datasets.bundled import BreastCancer, Digits, Iris, Wine
+from aesearch.datasets.cache import forget
 from aesearch.datasets.cars3d import Cars3D
 from aesearch.datasets.celeba import CelebA
 from aesearch.datasets.dsprites import DSprites
@@ -41,6 +42,7 @@ __all__ = [
     "Sprites",
     "Table",
     "Wine",
+    "forget",
     "is_picture",
     "read_items",
 ]

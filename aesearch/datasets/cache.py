@@ -1,9 +1,11 @@
 """Arrays that are made once and then memory-mapped."""
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -32,6 +34,15 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Let go of the pages of a memory-mapped array that were read, so that reading all of it takes no memory."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def key(*parts: object) -> str:

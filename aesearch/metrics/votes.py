@@ -51,7 +51,7 @@ def factor_vae_score(
     rng = np.random.default_rng(seed)
 
     def vote(group: _Group, count: int) -> Indices:
-        winners: Indices = z[group.draw(group.values(count, rng), size, rng)].var(1, ddof=1).argmin(1)
+        winners: Indices = z[group.draw(_repeated(group.values(count, rng), size), rng)].var(1, ddof=1).argmin(1)
         return winners
 
     k, winner = _by_factor(groups, votes, vote, rng)
@@ -84,13 +84,20 @@ def votes_of_groups(groups: NDArray[np.floating], fixed: NDArray[np.integer]) ->
 
 
 def beta_vae_score(
-    codes: Codes, factors: Factors, points: int = 10_000, test_points: int = 5_000, size: int = 64, seed: int = 0
+    codes: Codes,
+    factors: Factors,
+    points: int = 10_000,
+    test_points: int = 5_000,
+    size: int = 64,
+    seed: int = 0,
+    one_value: bool = False,
 ) -> float:
     """BetaVAE score: the test accuracy of telling the factor that pairs of images share from how their codes differ.
 
-    A point is the mean over ``size`` pairs of |code - code'|, (L,); scikit-learn's default logistic regression tells
-    the factor on ``test_points`` after ``points`` (with 0, on the latter themselves). codes: (N, L), factors: (N, K)
-    as of ``factor_vae_score``. Not standardised: not invariant to scaling single codes; a dead code changes nothing.
+    A point is the mean over ``size`` pairs of |code - code'|, (L,); the two of a pair share the factor's value, and
+    with ``one_value`` all pairs of a point do; scikit-learn's default logistic regression tells the factor on
+    ``test_points`` after ``points`` (with 0, on the latter themselves). codes: (N, L), factors: (N, K) as of
+    ``factor_vae_score``. Not standardised: not invariant to scaling single codes; a dead code changes nothing.
     Range 0 to 1, about 1/K for noise. Rewards directions that are constant where a factor is; blind to copies, and
     nearly to a rotation (0.89 on dSprites) and to a code of several factors. Higgins et al., "beta-VAE", ICLR 2017.
     """
@@ -105,9 +112,10 @@ def beta_vae_score(
         return 1.0
 
     def differ(group: _Group, count: int) -> Matrix:
-        values = group.values(count, rng)
-        difference = z[group.draw(values, size, rng)]
-        difference -= z[group.draw(values, size, rng)]
+        drawn = group.values(count * (1 if one_value else size), rng)
+        values = _repeated(drawn, size) if one_value else drawn.reshape(count, size)
+        difference = z[group.draw(values, rng)]
+        difference -= z[group.draw(values, rng)]
         mean: Matrix = np.abs(difference, out=difference).mean(1)
         return mean
 
@@ -132,11 +140,16 @@ class _Group:
         drawn: Indices = self.value[rng.integers(len(self.value), size=count)]
         return drawn
 
-    def draw(self, values: Indices, size: int, rng: np.random.Generator) -> Indices:
-        """Rows (V, size), those of a row of the one value."""
-        place = rng.random((len(values), size)) * self.count[values, None]
-        rows: Indices = self.order[self.start[values, None] + place.astype(np.int64)]
+    def draw(self, values: Indices, rng: np.random.Generator) -> Indices:
+        """A row of the codes for each of the values."""
+        place = rng.random(values.shape) * self.count[values]
+        rows: Indices = self.order[self.start[values] + place.astype(np.int64)]
         return rows
+
+
+def _repeated(values: Indices, size: int) -> Indices:
+    """(V, size), each value as often as images are to share it."""
+    return np.repeat(values[:, None], size, axis=1)
 
 
 def _prepare(codes: Codes, factors: Factors) -> tuple[Matrix, list[_Group]]:

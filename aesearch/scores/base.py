@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.datasets import Data, Dataset
+from aesearch.datasets import Data, Dataset, forget
 from aesearch.objectives import Objective, pixels
 from aesearch.scores.source import Posterior, Source
 
 BATCH = 1000
+MOST_MAPPED = 100_000  # images whose pages may stay in memory once they are read
 
 
 @dataclass
@@ -71,6 +72,8 @@ class Trained:
             means.append(code.mean.float().cpu().numpy())
             if code.log_var is not None:
                 log_vars.append(code.log_var.float().cpu().numpy())
+            if len(index) > MOST_MAPPED:
+                forget(self.data.images)
         return Posterior(np.concatenate(means), np.concatenate(log_vars) if log_vars else None)
 
     def source(self, split: str | None) -> Source:

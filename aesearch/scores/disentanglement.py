@@ -73,7 +73,8 @@ def _factor_vae(sample: Sample) -> tuple[float, ...]:
 
 def _beta_vae(sample: Sample) -> tuple[float, ...]:
     p = sample.protocol
-    return (m.beta_vae_score(sample.all_codes, sample.all_factors, p.votes, p.test_votes, p.pair_size, p.seed),)
+    votes = (p.votes, p.test_votes, p.pair_size, p.seed, p.pairs == "one_value")
+    return (m.beta_vae_score(sample.all_codes, sample.all_factors, *votes),)
 
 
 def _on_bins(
