@@ -161,6 +161,9 @@ def run_command(options: argparse.Namespace) -> int:
         progress.close()
         for reason, times in ledger.failures().items():
             print(f"{study.name}: {times} failed: {reason}")
+        for key in sorted(ledger.trials()):
+            for remark in ledger.record(key).remarks():
+                print(f"{study.name}: trial {key}: {remark}")
         if tracker.problem:
             print(f"{study.name}: MLflow lacks some of it: {tracker.problem}; the same command sends it again")
         if status == "KILLED":

@@ -131,7 +131,8 @@ class Ledger:
             config = error
         distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
         self.record(key).begin(
-            {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)}
+            {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)},
+            again="again_for" in trial.user_attrs,
         )
         return key, config
 

@@ -2,8 +2,10 @@
 
     trial.json        driver  key, parameters and their distributions, configuration
     history.jsonl     worker  a line per epoch
+    checkpoints/      worker  of a trial that has not ended, what it can go on from
     result.json       worker  final metrics, written last: a finished trial has it
     scores.json       driver  metrics that were measured after the trial, of its kept model
+    remarks.txt       worker  what went wrong without ending the trial
     failure.json      worker  the reason and traceback of a failure
     state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
     artifacts/        worker  the trained model and its pictures
@@ -45,11 +47,24 @@ class Record:
     def artifacts(self) -> Path:
         return self.folder / "artifacts"
 
-    def begin(self, trial: dict[str, Any]) -> None:
-        """Start afresh, keeping nothing of an interrupted attempt."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def begin(self, trial: dict[str, Any], again: bool = False) -> None:
+        """Start afresh, or ``again``, keeping of an interrupted attempt its epochs and its checkpoints."""
+        kept = (self.history(), self.checkpoints.is_dir()) if again else ([], False)
+        for path in self.folder.iterdir() if self.folder.exists() else ():
+            if path.is_file():
+                path.unlink()
+            elif not (path == self.checkpoints and kept[1]):
+                shutil.rmtree(path)
         self.artifacts.mkdir(parents=True)
         self._write("trial.json", trial)
+        # Without a last line that was not finished.
+        if kept[0]:
+            lines = "".join(json.dumps(line) + "\n" for line in kept[0])
+            (self.folder / "history.jsonl").write_text(lines)
 
     def append(self, epoch: Epoch, elapsed: float) -> None:
         """Add an epoch, ``elapsed`` seconds after the trial began."""
@@ -75,14 +90,24 @@ class Record:
         """Keep metrics that were measured after the trial."""
         self._write("scores.json", scores)
 
+    def remark(self, text: str) -> None:
+        """Add what a person should know of the trial that is no failure."""
+        with (self.folder / "remarks.txt").open("a") as file:
+            file.write(text + "\n")
+
     def close(self, state: str, reason: str) -> None:
         self._write("state.json", {"state": state, "reason": reason, "time_ms": int(time.time() * 1000)})
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the JSON files; empty where it was not written."""
         path = self.folder / name
         content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return content
+
+    def remarks(self) -> list[str]:
+        path = self.folder / "remarks.txt"
+        return path.read_text().splitlines() if path.exists() else []
 
     def history(self) -> list[dict[str, Any]]:
         """The epochs so far; a last line that is still being written is left out."""

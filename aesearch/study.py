@@ -84,6 +84,7 @@ class Study:
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
     there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
+    checkpoint_seconds: how often, at the most, a trial keeps what it can go on from after an interruption.
     seed: of the sampler and of all replicas. comparisons: of all models of the study, measured when it is finished.
     """
 
@@ -98,6 +99,7 @@ class Study:
     max_concurrent: int | None = None
     seed: int = 0
     comparisons: tuple[Comparison, ...] = ()
+    checkpoint_seconds: float = 30.0
     # What the command line sets for all trials: epochs, replicas.
     overrides: dict[str, int] = field(default_factory=dict)
     path: Path | None = None
@@ -119,6 +121,10 @@ class Study:
             raise UserError(f"n_trials must be at least 1, but got n_trials={self.n_trials}")
         if not (isinstance(self.comparisons, tuple) and all(isinstance(c, Comparison) for c in self.comparisons)):
             raise UserError(f"comparisons must be a tuple of them, such as (UDR(),), but got {self.comparisons!r}")
+        if not self.checkpoint_seconds >= 0:
+            raise UserError(
+                f"checkpoint_seconds must be at least 0, but got checkpoint_seconds={self.checkpoint_seconds}"
+            )
         if not self.cpus > 0 or (self.gpus is not None and self.gpus < 0):
             raise UserError(f"a trial needs cpus > 0 and gpus >= 0, but got cpus={self.cpus}, gpus={self.gpus}")
 

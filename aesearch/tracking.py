@@ -43,7 +43,10 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 LOST = (MlflowException, SQLAlchemyError, OSError)  # what a store that cannot be reached or read raises
 PARENT, STUDY_TAG, KEY_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial"
 MOST_METRICS = 1000  # of one log_batch
-RECORD_FILES = ("trial.json", "history.jsonl", "result.json", "scores.json", "failure.json", "state.json")
+RECORD_FILES = (
+    *("trial.json", "history.jsonl", "result.json", "scores.json"),
+    *("failure.json", "remarks.txt", "state.json"),
+)
 
 
 def create_store(uri: str) -> None:

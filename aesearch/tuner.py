@@ -36,7 +36,7 @@ from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
 from aesearch.records import Record
 from aesearch.study import Study
-from aesearch.train import NonFiniteLossError, train
+from aesearch.train import Checkpoint, NonFiniteLossError, TrainConfig, read_checkpoint, train, write_checkpoint
 
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
 
@@ -67,7 +67,12 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
     cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
     with _ray(where), _sigterm_as_sigint():
         cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
-        task = {"data": str(where.data), "threads": max(1, int(cpus)), "device": "cuda" if gpus else "cpu"}
+        task = {
+            "data": str(where.data),
+            "threads": max(1, int(cpus)),
+            "device": "cuda" if gpus else "cpu",
+            "checkpoint_seconds": study.checkpoint_seconds,
+        }
         searcher = LedgerSearcher(ledger, task, changed, watch)
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
@@ -265,12 +270,23 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     if isinstance(config, Exception):
         raise config
     data = config.data.load(Path(task["data"]))
-    for epoch in train(config, data, task["device"], cache=Path(task["data"])):
+    done = record.history()
+    before = done[-1]["elapsed"] if done else 0.0
+    start, remarks = read_checkpoint(record.checkpoints, config)
+    for remark in remarks:
+        record.remark(remark)
+    kept = time.perf_counter()
+    for epoch in train(config, data, task["device"], cache=Path(task["data"]), start=start):
         metrics = epoch.metrics
         if epoch.result:
             metrics = epoch.result.metrics
             save_artifacts(record.artifacts, config, epoch.result, data)
-        record.append(epoch, time.perf_counter() - started)
+        # What an interrupted attempt did after its checkpoint is done again, but known already.
+        if epoch.number > len(done):
+            record.append(epoch, before + time.perf_counter() - started)
+        if epoch.checkpoint and not epoch.result and time.perf_counter() - kept >= task["checkpoint_seconds"]:
+            _keep(record, epoch.checkpoint(), config)
+            kept = time.perf_counter()
         if epoch.result:
             record.finish(
                 {
@@ -279,7 +295,7 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
                     "references": epoch.result.references,
                     "protocols": epoch.result.protocols,
                     "pictured_replica": int(np.argmin(metrics["val/loss"])),
-                    "seconds": time.perf_counter() - started,
+                    "seconds": before + time.perf_counter() - started,
                 }
             )
         # A score is measured at the end only: until then its value is not known.
@@ -288,3 +304,11 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
         tune.report(
             {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
         )
+
+
+def _keep(record: Record, checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Keep a checkpoint. Where there is no room for it, the trial goes on without."""
+    try:
+        write_checkpoint(record.checkpoints, checkpoint, config)
+    except OSError as error:
+        record.remark(f"no checkpoint was kept after epoch {checkpoint.epoch}: {error}")

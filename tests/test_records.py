@@ -45,3 +45,23 @@ def test_a_new_attempt_keeps_nothing_of_the_last(tmp_path: Path):
     record.begin({"key": 0})
     assert record.history() == []
     assert record.read("failure.json") == {}
+
+
+def test_another_attempt_keeps_the_epochs_and_the_checkpoints(tmp_path: Path):
+    record = Record(tmp_path / "0")
+    record.begin({"key": 0})
+    record.append(epoch(1), 0.3)
+    with (record.folder / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "metr')
+    record.checkpoints.mkdir()
+    (record.checkpoints / "epoch-000001.json").write_text("{}")
+    (record.artifacts / "half.png").write_text("")
+    record.remark("a remark")
+    record.begin({"key": 0}, again=True)
+    record.append(epoch(2), 0.6)
+    assert [line["epoch"] for line in record.history()] == [1, 2], "the torn line is gone"
+    assert list(record.checkpoints.iterdir())
+    assert not list(record.artifacts.iterdir())
+    assert record.remarks() == []
+    record.close("COMPLETE", "")
+    assert not record.checkpoints.exists(), "what has ended needs none"

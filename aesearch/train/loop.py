@@ -1,8 +1,9 @@
 """The training loop: a configuration in, the metrics of each epoch out, all replicas of a trial at once."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from aesearch.datasets import Data
 from aesearch.scores import Reference, Trained, measure, protocols, references
+from aesearch.train.checkpoint import Checkpoint, resume, snapshot
 from aesearch.train.cohort import Cohort, Values
 from aesearch.train.config import TrainConfig
 from aesearch.train.feed import Feed, scaled
@@ -39,7 +41,8 @@ class Result:
 class Epoch:
     """One epoch of a trial, counted from 1: its metrics (a value per replica) and what it cost in seconds.
 
-    result is set on the last epoch of a training.
+    result is set on the last epoch of a training. checkpoint: what the training can go on from, taken when it is
+    called, which must be before the next epoch is asked for.
     """
 
     number: int
@@ -47,6 +50,7 @@ class Epoch:
     train_seconds: float
     metric_seconds: float
     result: Result | None = None
+    checkpoint: Callable[[], Checkpoint] | None = field(default=None, compare=False, repr=False)
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -61,13 +65,15 @@ def train(
     graphed: bool | None = None,
     streaming: bool | None = None,
     cache: Path | None = None,
+    start: Checkpoint | None = None,
 ) -> Iterator[Epoch]:
     """Train all replicas of ``config`` on ``data``, yielding after each epoch.
 
     On a GPU one vmapped program, replayed as a CUDA graph, trains all replicas; on a CPU each has its own (vmap costs
     1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
-    are streamed. cache: a folder for what scores compute once for many trials.
-    Raises NonFiniteLossError at the end of the epoch in which a loss diverged.
+    are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
+    CPU the epochs after it are, to the bit, those of a training that was never interrupted.
+    Raises NonFiniteLossError at the end of the epoch in which a loss diverged, ValueError for another's checkpoint.
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
@@ -76,7 +82,9 @@ def train(
     groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
     graphs = on_gpu and graphed is not False
     cohorts = [Cohort(config, data, feed, group, graphs) for group in groups]
-    for number in range(1, config.epochs + 1):
+    if start:
+        resume(cohorts, start.state)
+    for number in range(start.epoch + 1 if start else 1, config.epochs + 1):
         started = time.perf_counter()
         losses = _joined([{"train/loss": cohort.train_epoch()} for cohort in cohorts])
         for replica, loss in enumerate(losses["train/loss"]):
@@ -87,7 +95,12 @@ def train(
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):
             cohort.keep_best(number, val_losses)
         result = _result(cohorts, cache) if number == config.epochs else None
-        yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result)
+        checkpoint = partial(_checkpoint, number, cohorts)
+        yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result, checkpoint)
+
+
+def _checkpoint(epoch: int, cohorts: list[Cohort]) -> Checkpoint:
+    return Checkpoint(epoch, snapshot(cohorts))
 
 
 def replica_seed(seed: int, replica: int) -> int:

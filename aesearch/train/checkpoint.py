@@ -1,0 +1,125 @@
+"""Checkpoints of a training that is not finished: plain tensors with a checksum, of which the newest whole one counts.
+
+    epoch-000012.safetensors   all that the next epoch depends on
+    epoch-000012.json          its sha256, and the configuration that it belongs to; written last
+
+Reading one runs no code from it. A file that is damaged is passed over for the one before it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aesearch.train.cohort import Cohort
+from aesearch.train.config import TrainConfig
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of all replicas after an epoch, counted from 1."""
+
+    epoch: int
+    state: Mapping[str, Tensor]
+
+
+def snapshot(cohorts: list[Cohort]) -> dict[str, Tensor]:
+    """Copies on the CPU of all that the next epoch depends on, and of the best weights so far, by name."""
+    found: dict[str, Tensor] = {}
+    for number, cohort in enumerate(cohorts):
+        live = _tensors(cohort)
+        for name, optimizer in cohort.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                live |= {f"optimizer/{name}/{index}/{slot}": tensor for slot, tensor in slots.items()}
+        live |= {f"generator/{r}": generator.get_state() for r, generator in enumerate(cohort.generators)}
+        live["best_losses"] = torch.tensor(cohort.best_losses, dtype=torch.float64)
+        live["best_epochs"] = torch.tensor(cohort.best_epochs)
+        found |= {f"{number}/{name}": tensor.detach().to("cpu", copy=True) for name, tensor in live.items()}
+    return found
+
+
+def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
+    """Put a ``snapshot`` back. Raises ValueError where it is one of other cohorts."""
+    for number, cohort in enumerate(cohorts):
+        own = {name.split("/", 1)[1]: t for name, t in state.items() if name.startswith(f"{number}/")}
+        live = _tensors(cohort)
+        if not live.keys() <= own.keys() or any(own[name].shape != tensor.shape for name, tensor in live.items()):
+            raise ValueError("the checkpoint must be of the same configuration, replicas and kind of device")
+        for name, tensor in live.items():
+            tensor.copy_(own[name])
+        for name, optimizer in cohort.optimizers.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in own.items():
+                if key.startswith(f"optimizer/{name}/"):
+                    index, slot = key.split("/")[2:]
+                    slots.setdefault(int(index), {})[slot] = tensor
+            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        for r, generator in enumerate(cohort.generators):
+            generator.set_state(own[f"generator/{r}"])
+        cohort.best_losses = own["best_losses"].tolist()
+        cohort.best_epochs = own["best_epochs"].tolist()
+
+
+def _tensors(cohort: Cohort) -> dict[str, Tensor]:
+    """What is copied in place: weights and buffers, the best weights, the progress, all as the cohort has them."""
+    found = {"progress": cohort.progress} | {f"best/{name}": tensor for name, tensor in cohort.best.items()}
+    for module in cohort.replicas.modules:
+        found |= {f"module/{module}/{name}": tensor for name, tensor in cohort.replicas.state(module).items()}
+    return found
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Keep a checkpoint in ``folder``, and of the older ones the newest. Raises OSError where it cannot be written."""
+    from safetensors.torch import save
+
+    folder.mkdir(exist_ok=True)
+    content = save({name: tensor.contiguous() for name, tensor in checkpoint.state.items()})
+    path = folder / f"epoch-{checkpoint.epoch:06d}.safetensors"
+    manifest = {"sha256": hashlib.sha256(content).hexdigest(), "config": repr(config)}
+    try:
+        _write(path, content)
+        _write(path.with_suffix(".json"), json.dumps(manifest).encode())
+    except OSError:
+        # Half a checkpoint must not take the room that the next one needs.
+        for file in folder.glob("*.tmp"):
+            file.unlink(missing_ok=True)
+        raise
+    for old in sorted(folder.glob("epoch-*.safetensors"))[:-KEPT]:
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.tmp")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def read_checkpoint(folder: Path, config: TrainConfig) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of ``config`` in ``folder``, and why any newer ones were passed over."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    remarks: list[str] = []
+    for path in sorted(folder.glob("epoch-*.safetensors"), reverse=True):
+        try:
+            content = path.read_bytes()
+            manifest = json.loads(path.with_suffix(".json").read_text())
+            if manifest["sha256"] != hashlib.sha256(content).hexdigest():
+                raise ValueError("its checksum is wrong")
+            if manifest["config"] != repr(config):
+                raise ValueError("it is of another configuration")
+            return Checkpoint(int(path.stem.removeprefix("epoch-")), load(content)), remarks
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            remarks.append(f"the checkpoint {path.name} is passed over: {' '.join(str(error).split())}")
+    return None, remarks
