@@ -58,6 +58,9 @@ class Ledger:
             ledger._check_spec()
             ledger._enqueue_grid()
             ledger._settle_interrupted()
+            if ledger.trials() and not isinstance(study.sampler, str):
+                # Whatever it drew before, it must not draw again.
+                study.sampler.reseed_rng()
         except BaseException:
             lock.release()
             raise
@@ -118,10 +121,12 @@ class Ledger:
 
     def ask(self) -> tuple[int, TrainConfig | Exception]:
         """The next trial: its key, and its configuration or why the space could not make it. Its record is begun."""
+        following = max(self.trials(), default=-1) + 1
+        self.optuna_study.sampler = self.study.make_sampler(following)
         trial = self.optuna_study.ask()
         key = trial.user_attrs.get("key")
         if key is None:
-            key = max(self.trials(), default=-1) + 1
+            key = following
             trial.set_user_attr("key", key)
         self.running[key] = trial
         config: TrainConfig | Exception

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -137,12 +138,16 @@ class Study:
     def directions(self) -> list[Literal["minimize", "maximize"]]:
         return [metric.direction for metric in self.searched]
 
-    def make_sampler(self) -> BaseSampler:
-        """The Optuna sampler, seeded with the study's seed where it was given by name."""
+    def make_sampler(self, number: int = 0) -> BaseSampler:
+        """The Optuna sampler of the study's trial ``number``, seeded by both where it was given by name.
+
+        A generator that ran on from trial to trial would begin again, and propose the same, after an interruption.
+        """
         if not isinstance(self.sampler, str):
             return self.sampler
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         with _experimental():
-            return SAMPLERS[self.sampler](self.seed)
+            return SAMPLERS[self.sampler](seed)
 
     def config(self, trial: optuna.trial.BaseTrial) -> TrainConfig:
         """The configuration of a trial, with the study's seed and overrides."""

@@ -133,7 +133,23 @@ def test_run_then_report_then_run_again(folder):
     assert len(list((folder / ".aesearch").iterdir())) == 2
 
 
+# An objective of the study's own that writes down, for each step, which trial it trains and how far that is.
+TRACED = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Traced(BetaVAE):
+    def regulariser(self, output, target, step):
+        if output.logits.requires_grad:
+            with open(r"{folder}/steps.txt", "a") as file:
+                file.write(f"{{self.beta!r}} {{float(step.progress):.6f}}\\n")
+        return super().regulariser(output, target, step)
+"""
+
+
 def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(folder):
+    text = STUDY.replace("BetaVAE(trial", "Traced(trial").replace("max_concurrent=2", "checkpoint_seconds=0")
+    own = TRACED.format(folder=folder)
+    (folder / "small.py").write_text(text.replace("\ndef space", f"{own}\ndef space"))
     command = ["run", "small.py", "--max-concurrent", "1", "--epochs", "40"]
     trials = folder / ".aesearch" / "small" / "trials"
     before: dict[str, str] = {}
@@ -160,6 +176,21 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
     states = [trial.state.name for trial in ledger.trials]
     assert states.count("COMPLETE") == 4
     assert "RUNNING" not in states
+    again = {int(trial.user_attrs["key"]) for trial in ledger.trials if "again_for" in trial.user_attrs}
+    assert again, "a driver was ended in the middle of a trial"
+    steps: dict[str, list[float]] = {}
+    for line in (folder / "steps.txt").read_text().splitlines():
+        beta, progress = line.split()
+        steps.setdefault(beta, []).append(float(progress))
+    betas = results.trials.set_index("trial")["param:beta"]
+    for key in range(4):
+        progress = steps[repr(float(betas[key]))]
+        begun = progress.count(0.0) / 2  # replicas
+        assert begun == 1, f"trial {key} began {begun} times"
+        # Both replicas at each step, and what is done twice is less than two epochs of 40.
+        assert len(progress) >= 2 * len(set(progress))
+        assert len(progress) <= 2 * len(set(progress)) * (1 + (2 / 40 if key in again else 0))
+        assert results.history.query("trial == @key")["epoch"].tolist() == [e for e in range(1, 41) for _ in range(2)]
 
 
 def in_terminal(*arguments: str) -> tuple[int, str]:

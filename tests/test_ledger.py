@@ -6,11 +6,19 @@ from pathlib import Path
 
 import optuna
 import pytest
+from conftest import TINY
 from optuna.trial import TrialState
 from test_study import make
 
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger, move_aside
+from aesearch.networks import MLP
+from aesearch.objectives import VAE
+from aesearch.train import TrainConfig
+
+
+def smooth(trial: optuna.Trial) -> TrainConfig:
+    return TrainConfig(TINY, MLP((8,)), 3, VAE(), learning_rate=trial.suggest_float("rate", 1e-4, 1e-1, log=True))
 
 
 def test_trials_end_as_what_they_are(tmp_path: Path):
@@ -49,6 +57,39 @@ def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path
     assert again.counts() == {"COMPLETE": 2, "PRUNED": 1}
     assert again.ask()[0] == 3
     again.close()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path: Path, sampler):
+    def search(home: Path, interrupted: bool) -> list[dict[str, float]]:
+        study = make(space=smooth, sampler=sampler, n_trials=14)
+        ledger = Ledger.open(study, home)
+        for number in range(14):
+            key, config = ledger.ask()
+            if interrupted and number % 3 == 0:
+                # The driver dies with this trial under way, and the next one asks for it again.
+                ledger.close()
+                ledger = Ledger.open(replace(study), home)
+                assert ledger.ask() == (key, config)
+            ledger.tell(key, "COMPLETE", [config.learning_rate])
+        trials = ledger.trials()
+        ledger.close()
+        return [trials[key].params for key in sorted(trials)]
+
+    whole = search(tmp_path / "whole", interrupted=False)
+    assert search(tmp_path / "interrupted", interrupted=True) == whole
+    assert len({str(params) for params in whole}) == 14, "no point is proposed twice"
+
+
+def test_a_sampler_of_ones_own_draws_nothing_again(tmp_path: Path):
+    proposed = []
+    for _ in range(3):
+        ledger = Ledger.open(make(space=smooth, sampler=optuna.samplers.RandomSampler(seed=0)), tmp_path)
+        key, config = ledger.ask()
+        ledger.tell(key, "COMPLETE", [1.0])
+        proposed.append(config.learning_rate)
+        ledger.close()
+    assert len(set(proposed)) == 3
 
 
 @pytest.mark.parametrize("closed", [False, True])
