@@ -9,6 +9,7 @@ import socket
 import subprocess
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Ledger:
             ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
             ledger._enqueue_grid()
-            ledger._settle_interrupted()
+            ledger.settle({})
             if ledger.trials() and not isinstance(study.sampler, str):
                 # Whatever it drew before, it must not draw again.
                 study.sampler.reseed_rng()
@@ -87,11 +88,15 @@ class Ledger:
             for params in self.study.grid()[: self.study.n_trials]:
                 self.optuna_study.enqueue_trial(params, skip_if_exists=True)
 
-    def _settle_interrupted(self) -> None:
-        """Trials that a dead driver left running: tell what their records say of their end, or queue them again."""
+    def settle(self, lost: Mapping[int, str]) -> None:
+        """Trials that a dead driver, or a search that broke, left running: tell how they ended, or queue them again.
+
+        lost: the reasons of those that are not to be tried again.
+        """
+        self.running.clear()
         for frozen in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             key = frozen.user_attrs.get("key")
-            ended = None if key is None else self._ended(key)
+            ended = None if key is None else self._ended(key) or (("FAIL", None, lost[key]) if key in lost else None)
             if key is not None and ended:
                 self.running[key] = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
                 self.tell(key, *ended)

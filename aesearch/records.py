@@ -1,6 +1,7 @@
 """The folder of a trial: what its driver and its worker write, each file by one of them only.
 
     trial.json        driver  key, parameters and their distributions, configuration
+    worker.json       worker  the process that has the trial, and how many have had it
     history.jsonl     worker  a line per epoch
     checkpoints/      worker  of a trial that has not ended, what it can go on from
     result.json       worker  final metrics, written last: a finished trial has it
@@ -16,6 +17,7 @@ Tracking reads these files only, so whatever is in them can be sent to MLflow la
 import json
 import os
 import shutil
+import socket
 import time
 import traceback
 from dataclasses import dataclass
@@ -53,18 +55,26 @@ class Record:
 
     def begin(self, trial: dict[str, Any], again: bool = False) -> None:
         """Start afresh, or ``again``, keeping of an interrupted attempt its epochs and its checkpoints."""
-        kept = (self.history(), self.checkpoints.is_dir()) if again else ([], False)
+        kept = {self.folder / "history.jsonl", self.checkpoints} if again else set()
         for path in self.folder.iterdir() if self.folder.exists() else ():
-            if path.is_file():
-                path.unlink()
-            elif not (path == self.checkpoints and kept[1]):
+            if path in kept:
+                continue
+            if path.is_dir():
                 shutil.rmtree(path)
+            else:
+                path.unlink()
         self.artifacts.mkdir(parents=True)
         self._write("trial.json", trial)
-        # Without a last line that was not finished.
-        if kept[0]:
-            lines = "".join(json.dumps(line) + "\n" for line in kept[0])
-            (self.folder / "history.jsonl").write_text(lines)
+
+    def attempt(self) -> int:
+        """Note that a process, this one, takes up the trial; how often one has since the trial was begun."""
+        count = int(self.read("worker.json").get("attempts", 0)) + 1
+        self._write("worker.json", {"attempts": count, "pid": os.getpid(), "host": socket.gethostname()})
+        path = self.folder / "history.jsonl"
+        if path.exists():
+            # A process that was killed may have left half a line.
+            path.write_text("".join(json.dumps(line) + "\n" for line in self.history()))
+        return count
 
     def append(self, epoch: Epoch, elapsed: float) -> None:
         """Add an epoch, ``elapsed`` seconds after the trial began."""
@@ -84,7 +94,11 @@ class Record:
 
     def fail(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        self._write("failure.json", {"reason": reason, "traceback": traceback.format_exc()})
+        self.fail_for(reason, traceback.format_exc())
+
+    def fail_for(self, reason: str, details: str = "") -> None:
+        """Why the trial failed, where no exception says it."""
+        self._write("failure.json", {"reason": reason, "traceback": details})
 
     def rescore(self, scores: dict[str, Any]) -> None:
         """Keep metrics that were measured after the trial."""

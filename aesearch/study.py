@@ -86,6 +86,7 @@ class Study:
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
     there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
     checkpoint_seconds: how often, at the most, a trial keeps what it can go on from after an interruption.
+    epoch_seconds: a trial fails as hung when no epoch has ended for so long.
     seed: of the sampler and of all replicas. comparisons: of all models of the study, measured when it is finished.
     """
 
@@ -101,6 +102,7 @@ class Study:
     seed: int = 0
     comparisons: tuple[Comparison, ...] = ()
     checkpoint_seconds: float = 30.0
+    epoch_seconds: float = 3600.0
     # What the command line sets for all trials: epochs, replicas.
     overrides: dict[str, int] = field(default_factory=dict)
     path: Path | None = None
@@ -122,9 +124,10 @@ class Study:
             raise UserError(f"n_trials must be at least 1, but got n_trials={self.n_trials}")
         if not (isinstance(self.comparisons, tuple) and all(isinstance(c, Comparison) for c in self.comparisons)):
             raise UserError(f"comparisons must be a tuple of them, such as (UDR(),), but got {self.comparisons!r}")
-        if not self.checkpoint_seconds >= 0:
+        if not (self.checkpoint_seconds >= 0 and self.epoch_seconds > 0):
             raise UserError(
-                f"checkpoint_seconds must be at least 0, but got checkpoint_seconds={self.checkpoint_seconds}"
+                "checkpoint_seconds >= 0 and epoch_seconds > 0 must hold, but got "
+                f"checkpoint_seconds={self.checkpoint_seconds}, epoch_seconds={self.epoch_seconds}"
             )
         if not self.cpus > 0 or (self.gpus is not None and self.gpus < 0):
             raise UserError(f"a trial needs cpus > 0 and gpus >= 0, but got cpus={self.cpus}, gpus={self.gpus}")

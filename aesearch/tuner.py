@@ -1,15 +1,18 @@
 """The search: a Ray Tune trainable around the training loop, fed from the ledger. The only file that imports Ray."""
 
+import faulthandler
 import gc
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +39,9 @@ from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
 from aesearch.records import Record
 from aesearch.study import Study
-from aesearch.train import Checkpoint, NonFiniteLossError, TrainConfig, read_checkpoint, train, write_checkpoint
+from aesearch.train import Checkpoint, Epoch, NonFiniteLossError, TrainConfig, read_checkpoint, train, write_checkpoint
 
+MOST_ATTEMPTS = 3  # of a trial whose worker dies
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
 
 
@@ -60,40 +64,80 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
     Raises KeyboardInterrupt after SIGINT or SIGTERM.
     """
     study = ledger.study
-    remaining = ledger.total - len(ledger.finished())
-    if not remaining:
+    if ledger.total == len(ledger.finished()):
         return
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
     with _ray(where), _sigterm_as_sigint():
-        cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
-        task = {
-            "data": str(where.data),
-            "threads": max(1, int(cpus)),
-            "device": "cuda" if gpus else "cpu",
-            "checkpoint_seconds": study.checkpoint_seconds,
-        }
-        searcher = LedgerSearcher(ledger, task, changed, watch)
-        tuner = tune.Tuner(
-            tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=_scheduler(study),
-                num_samples=remaining,
-                max_concurrent_trials=concurrent,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(ledger.folder),
-                verbose=3 if where.verbose else 0,
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        )
-        tuner.fit()
+        crashes: Counter[int] = Counter()
+        while broken := _search(ledger, where, changed, watch):
+            under_way = set(ledger.running)
+            if not under_way:
+                raise RuntimeError(broken)
+            crashes.update(under_way)
+            ledger.settle(_lost(ledger, broken, under_way, crashes))
+            for key in under_way:
+                changed(key)
+            # What is left of the broken search holds workers until it is collected.
+            gc.collect()
     # After SIGINT fit() returns normally, so only the ledger tells.
     if len(ledger.finished()) < ledger.total:
         raise KeyboardInterrupt
+
+
+def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher) -> str:
+    """Run what is missing. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
+    study = ledger.study
+    remaining = ledger.total - len(ledger.finished())
+    if not remaining:
+        return ""
+    cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
+    task = {
+        "data": str(where.data),
+        "threads": max(1, int(cpus)),
+        "device": "cuda" if gpus else "cpu",
+        "checkpoint_seconds": study.checkpoint_seconds,
+        "epoch_seconds": study.epoch_seconds,
+    }
+    tuner = tune.Tuner(
+        tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(ledger, task, changed, watch),
+            scheduler=_scheduler(study),
+            num_samples=remaining,
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(ledger.folder),
+            verbose=3 if where.verbose else 0,
+            # A worker that dies: the trial goes on from its checkpoint in another one.
+            failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS - 1),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
+
+
+def _lost(ledger: Ledger, broken: str, under_way: set[int], crashes: Counter[int]) -> dict[int, str]:
+    """Of the trials that were ``under_way`` when the search broke, those that are not to be tried again, and why.
+
+    Ray names the process that it ended for its memory; where it names none, those that were there too often.
+    """
+    ended = re.search(
+        r"was (\S+) used / (\S+) limit.* Selected to kill: .*?pid=(\d+), actual memory used=(\S+),", broken
+    )
+    if ended:
+        used, limit, pid, own = ended.groups()
+        reason = f"out of memory: Ray ended its process, which used {own}, when {used} of {limit} were in use"
+        lost = {key: reason for key in under_way if ledger.record(key).read("worker.json").get("pid") == int(pid)}
+        if lost:
+            return lost
+    return {key: broken[:2000] for key in under_way if crashes[key] >= MOST_ATTEMPTS}
 
 
 def _scheduler(study: Study) -> TrialScheduler:
@@ -193,6 +237,7 @@ class LedgerSearcher(Searcher):
         self.watch = watch
         self.keys: dict[str, int] = {}
         self.shares: dict[int, float] = {}
+        self.reported: dict[int, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         key, config = self.ledger.ask()
@@ -205,7 +250,7 @@ class LedgerSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self.keys[trial_id]
         if not result.get("final", True):
-            self.ledger.report(key, result["value0"], result["epoch"])
+            self._report(key, result)
         self.shares[key] = result.get("share", self.shares[key])
         self._notify(key)
 
@@ -220,10 +265,16 @@ class LedgerSearcher(Searcher):
             self.ledger.tell(key, "COMPLETE", values)
         else:
             # Tune does not pass the result at which it stops a trial to on_trial_result.
-            self.ledger.report(key, result["value0"], result["epoch"])
+            self._report(key, result)
             self.ledger.tell(key, "PRUNED")
         del self.shares[key]
         self._notify(key)
+
+    def _report(self, key: int, result: dict[str, Any]) -> None:
+        """Tell an epoch's value; a trial that goes on from a checkpoint does some epochs again."""
+        if result["epoch"] > self.reported.get(key, 0):
+            self.reported[key] = result["epoch"]
+            self.ledger.report(key, result["value0"], result["epoch"])
 
     def _notify(self, key: int) -> None:
         self.changed(key)
@@ -245,6 +296,13 @@ def run_trial(task: dict[str, Any]) -> None:
     record = Record(Path(task["folder"]))
     if not record.folder.exists():
         raise RuntimeError(f"--home must be on a file system that all nodes share, but this one lacks {record.folder}")
+    hung = record.folder / "hung.txt"
+    if hung.exists() and hung.stat().st_size:
+        record.fail_for(f"hung: no epoch ended within {task['epoch_seconds']:g} s", hung.read_text())
+    if record.read("failure.json"):
+        # What raised once would do so again; only a worker that died is worth another one.
+        tune.report({"failed": True})
+        return
     try:
         _train_trial(record, task)
     except NonFiniteLossError as error:
@@ -270,13 +328,17 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     if isinstance(config, Exception):
         raise config
     data = config.data.load(Path(task["data"]))
+    attempt = record.attempt()
     done = record.history()
     before = done[-1]["elapsed"] if done else 0.0
     start, remarks = read_checkpoint(record.checkpoints, config)
+    if attempt > 1:
+        remarks.append(f"its process ended; another one goes on after epoch {start.epoch if start else 0}")
     for remark in remarks:
         record.remark(remark)
     kept = time.perf_counter()
-    for epoch in train(config, data, task["device"], cache=Path(task["data"]), start=start):
+    epochs = train(config, data, task["device"], cache=Path(task["data"]), start=start)
+    for epoch in _watched(epochs, task["epoch_seconds"], record.folder / "hung.txt"):
         metrics = epoch.metrics
         if epoch.result:
             metrics = epoch.result.metrics
@@ -312,3 +374,16 @@ def _keep(record: Record, checkpoint: Checkpoint, config: TrainConfig) -> None:
         write_checkpoint(record.checkpoints, checkpoint, config)
     except OSError as error:
         record.remark(f"no checkpoint was kept after epoch {checkpoint.epoch}: {error}")
+
+
+def _watched(epochs: Iterator[Epoch], seconds: float, path: Path) -> Iterator[Epoch]:
+    """``epochs``, but where none ends for so many ``seconds``, the process ends and leaves its stacks in ``path``."""
+    with path.open("w") as file:
+        try:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+            for epoch in epochs:
+                faulthandler.cancel_dump_traceback_later()
+                yield epoch
+                faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        finally:
+            faulthandler.cancel_dump_traceback_later()

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from aesearch.records import Record
@@ -58,7 +59,10 @@ def test_another_attempt_keeps_the_epochs_and_the_checkpoints(tmp_path: Path):
     (record.artifacts / "half.png").write_text("")
     record.remark("a remark")
     record.begin({"key": 0}, again=True)
+    assert record.attempt() == 1
     record.append(epoch(2), 0.6)
+    assert record.attempt() == 2
+    assert record.read("worker.json")["pid"] == os.getpid()
     assert [line["epoch"] for line in record.history()] == [1, 2], "the torn line is gone"
     assert list(record.checkpoints.iterdir())
     assert not list(record.artifacts.iterdir())

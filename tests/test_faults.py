@@ -1,0 +1,187 @@
+"""What a study survives: workers that die, hang or eat all memory, and a search that breaks, with a real Ray."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from conftest import TINY
+from test_tuner import search
+
+from aesearch import Minimize, Study, TrainConfig
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+from aesearch.tracking import read_study
+from aesearch.tuner import LedgerSearcher
+
+
+@dataclass(frozen=True)
+class Faulty(BetaVAE):
+    """Does something bad in the middle of a training: the first time, or each time where ``marker`` is empty."""
+
+    fault: str = ""
+    marker: str = ""
+
+    def regulariser(self, output, target, step):
+        if self.fault and 0.5 < float(step.progress) < 1:
+            marker = Path(self.marker) if self.marker else None
+            if marker is None or not marker.exists():
+                if marker:
+                    marker.touch()
+                getattr(self, self.fault)()
+        return super().regulariser(output, target, step)
+
+    def die(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def hang(self):
+        time.sleep(600)
+
+    def hunger(self):
+        hoard = []
+        while True:
+            hoard.append(bytearray(os.urandom(1024) * 64 * 1024))
+            time.sleep(0.02)
+
+
+def study(name: str, fault: str = "", marker: str = "", **fields) -> Study:
+    """Three trials of 8 epochs; the second has the fault."""
+
+    def space(trial: optuna.Trial) -> TrainConfig:
+        beta = trial.suggest_categorical("beta", [1.0, 2.0, 4.0])
+        objective = Faulty(beta, fault=fault if beta == 2.0 else "", marker=marker)
+        return TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=objective, replicas=2, epochs=8)
+
+    options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1} | fields
+    return Study(name, space, Minimize("val/mse"), **options)
+
+
+def table(uri: str, name: str):
+    """Everything of the results but times, and reasons without them."""
+    results = read_study(uri, name)
+    trials = results.trials.drop(columns=[c for c in results.trials if "seconds" in c])
+    return trials.set_index("param:beta"), results.history
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data_root):
+    ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root)
+    assert (in_tmp / "died").exists()
+    assert ledger.counts() == {"COMPLETE": 3}
+    assert [trial.state.name for trial in ledger.optuna_study.trials] == ["COMPLETE"] * 3
+    whole, other = search(study("killed"), in_tmp / "whole", data_root)
+    assert whole.counts() == {"COMPLETE": 3}
+    for one, expected in zip(table(uri, "killed"), table(other, "killed"), strict=True):
+        assert one.to_csv() == expected.to_csv()
+    key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
+    (remark,) = ledger.record(key).remarks()
+    assert remark == "its process ended; another one goes on after epoch 4"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_trial_that_kills_each_worker_fails_and_the_study_goes_on(in_tmp, data_root):
+    ledger, uri = search(study("deadly", "die"), in_tmp, data_root)
+    trials, _ = table(uri, "deadly")
+    assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
+    assert trials.loc[2.0, "reason"] == "the worker process of the trial ended, killed or out of memory"
+    assert "RUNNING" not in {trial.state.name for trial in ledger.optuna_study.trials}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
+    started = time.monotonic()
+    ledger, uri = search(study("hung", "hang", epoch_seconds=5.0), in_tmp, data_root)
+    assert time.monotonic() - started < 60
+    trials, _ = table(uri, "hung")
+    assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
+    assert trials.loc[2.0, "reason"] == "hung: no epoch ended within 5 s"
+    assert trials.loc[2.0, "epochs"] == 4, "those before are kept"
+    key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
+    assert "in hang" in ledger.record(key).read("failure.json")["traceback"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_root, monkeypatch):
+    """Tune's controller ends with whatever its searcher raises, as it does when Ray ends a worker for its memory."""
+    whole = LedgerSearcher.on_trial_result
+    broken = []
+
+    def breaking(self, trial_id, result):
+        if result["epoch"] == 3 and len(broken) < 2:
+            broken.append(self.keys[trial_id])
+            raise RuntimeError("injected")
+        whole(self, trial_id, result)
+
+    monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
+    ledger, uri = search(study("broken"), in_tmp / "broken", data_root)
+    assert len(broken) == 2
+    assert ledger.counts() == {"COMPLETE": 3}
+    monkeypatch.undo()
+    _, other = search(study("broken"), in_tmp / "whole", data_root)
+    for one, expected in zip(table(uri, "broken"), table(other, "broken"), strict=True):
+        assert one.to_csv() == expected.to_csv()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data_root, monkeypatch):
+    whole = LedgerSearcher.on_trial_result
+
+    def breaking(self, trial_id, result):
+        if self.ledger.trials()[self.keys[trial_id]].params["beta"] == 2.0:
+            raise RuntimeError("injected")
+        whole(self, trial_id, result)
+
+    monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
+    _, uri = search(study("breaking"), in_tmp, data_root)
+    trials, _ = table(uri, "breaking")
+    assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
+    assert "injected" in trials.loc[2.0, "reason"]
+
+
+HUNGRY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import ray
+from test_faults import study, table
+from test_tuner import search
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}))
+trials, _ = table(uri, "hungry")
+print(trials["state"].to_dict())
+print(trials.loc[2.0, "reason"])
+print({{trial.state.name for trial in ledger.optuna_study.trials}})
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_takes_all_memory_fails_and_the_study_goes_on(in_tmp, data_root):
+    """Ray's memory monitor is told to act 2 GiB above what the machine uses now."""
+    memory = psutil.virtual_memory()
+    threshold = (memory.total - memory.available + 2 * 2**30) / memory.total
+    if threshold > 0.95:
+        pytest.skip("the machine has no 2 GiB to spare")
+    environment = os.environ | {
+        "RAY_memory_usage_threshold": f"{threshold:.4f}",
+        "RAY_memory_monitor_refresh_ms": "100",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    script = HUNGRY.format(tests=str(Path(__file__).parent), data=str(data_root))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    states, reason, optuna_states = done.stdout.splitlines()[-3:]
+    assert states == "{1.0: 'COMPLETE', 2.0: 'FAIL', 4.0: 'COMPLETE'}"
+    assert re.fullmatch(
+        r"out of memory: Ray ended its process, which used \S+GB, when \S+GB of \S+GB were in use", reason
+    )
+    assert "RUNNING" not in optuna_states
