@@ -273,10 +273,15 @@ def rescore_command(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace, study: "Study") -> None:
     """Measure what a study asks of all its models together."""
-    from aesearch.rescore import compare
+    from aesearch.rescore import ACROSS, compare
     from aesearch.tracking import read_study
 
     results = read_study(options.tracking_uri, study.name)
+    complete = results.trials[results.trials["state"] == "COMPLETE"]
+    names = [f"val/{ACROSS}{name}" for comparison in study.comparisons for name in comparison.names]
+    if set(names) <= set(complete.columns) and complete[names].notna().all(axis=None):
+        return
+    print(f"{study.name}: comparing all models")
     for key, found in compare(results, study.comparisons, _data_folder(options.data), study.path):
         _keep_scores(options, results, key, found)
 

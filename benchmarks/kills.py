@@ -1,0 +1,163 @@
+"""Does a study survive kill -9 of its driver? Each round kills it at a random moment and gives the same command again.
+
+python benchmarks/kills.py              20 rounds of a study of 12 trials: about 20 minutes
+python benchmarks/kills.py --rounds 3
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pandas as pd
+from mlflow import MlflowClient
+from table import print_table
+
+TRIALS, EPOCHS, REPLICAS = 12, 10, 2
+STUDY = '''"""Killed?"""
+from dataclasses import dataclass
+from pathlib import Path
+
+from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Traced(BetaVAE):
+    """Writes down what is trained, apart from all that aesearch writes."""
+
+    def regulariser(self, output, target, step):
+        if output.logits.requires_grad:
+            with open("{trace}", "a") as file:
+                file.write(f"{{self.beta!r}} {{float(step.progress):.6f}}\\n")
+        return super().regulariser(output, target, step)
+
+
+def space(trial):
+    return TrainConfig(
+        Sprites(resolution=16, scales=2, orientations=2, positions=8),
+        MLP((32,)),
+        latent_dim=trial.suggest_int("latent_dim", 2, 6),
+        objective=Traced(trial.suggest_float("beta", 0.5, 8.0, log=True)),
+        replicas={replicas},
+        epochs={epochs},
+    )
+
+
+study = Study(
+    "killed",
+    space,
+    (Minimize("val/mse"), Maximize("val/mig")),
+    n_trials={trials},
+    max_concurrent=1,
+    checkpoint_seconds=0.2,
+)
+'''
+
+
+def begin(folder: Path) -> list[str]:
+    """A folder with the study; the command that runs it."""
+    folder.mkdir()
+    text = STUDY.format(trace=folder / "trace.txt", replicas=REPLICAS, epochs=EPOCHS, trials=TRIALS)
+    (folder / "killed.py").write_text(text)
+    return [sys.executable, "-m", "aesearch", "run", "killed.py", "--data", str(folder.parent / "data")]
+
+
+def run(command: list[str], folder: Path) -> float:
+    """Run to the end; the seconds that it took."""
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise RuntimeError(f"status {done.returncode}: {done.stdout[-500:]} {done.stderr[-2000:]}")
+    return time.monotonic() - started
+
+
+def kill(command: list[str], folder: Path, after: float) -> None:
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        time.sleep(after)
+        driver.send_signal(signal.SIGKILL)
+    # What Ray started ends by itself once the driver is gone.
+    time.sleep(3)
+
+
+def finished(folder: Path) -> dict[str, bytes]:
+    """The results of the trials that have ended."""
+    trials = folder / ".aesearch" / "killed" / "trials"
+    return {path.parent.name: path.read_bytes() for path in trials.glob("*/result.json")}
+
+
+def table(folder: Path) -> str:
+    trials = pd.read_csv(folder / "reports" / "killed" / "trials.csv")
+    return trials.drop(columns=["seconds"]).to_csv(index=False)
+
+
+def judge(folder: Path, before: dict[str, bytes], expected: str) -> Counter[str]:
+    """What went wrong, and what was there."""
+    found: Counter[str] = Counter()
+    after = finished(folder)
+    found["finished trials when killed"] = len(before)
+    found["finished trials lost"] = sum(name not in after for name in before)
+    found["finished trials run again"] = sum(after.get(name) != content for name, content in before.items())
+    trace = Counter((folder / "trace.txt").read_text().splitlines())
+    found["steps trained"] = trace.total()
+    found["steps trained twice"] = sum(count - REPLICAS for count in trace.values() if count > REPLICAS)
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("killed")
+    runs = client.search_runs([experiment.experiment_id])
+    keys = [run.data.tags["aesearch.trial"] for run in runs if "aesearch.trial" in run.data.tags]
+    found["MLflow runs too many"] = len(runs) - TRIALS - 1 + len(keys) - len(set(keys))
+    found["MLflow runs that dangle"] = sum(run.info.status != "FINISHED" for run in runs)
+    for run_of_trial in (run for run in runs if "aesearch.trial" in run.data.tags):
+        points = client.get_metric_history(run_of_trial.info.run_id, "val/mse")
+        found["curves with a point too many or too few"] += [p.step for p in points] != list(range(1, EPOCHS + 1))
+    storage = f"sqlite:///{folder}/.aesearch/killed/ledger.db"
+    states = [trial.state.name for trial in optuna.load_study(study_name="killed", storage=storage).trials]
+    found["Optuna trials left running"] = states.count("RUNNING") + states.count("WAITING")
+    found["Optuna trials complete, too many or too few"] = abs(states.count("COMPLETE") - TRIALS)
+    found["tables that differ from an uninterrupted study's"] = table(folder) != expected
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    os.environ.pop("RAY_ADDRESS", None)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rng = random.Random(asked.seed)
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        whole = root / "whole"
+        seconds = run(begin(whole), whole)
+        expected = table(whole)
+        for number in range(asked.rounds):
+            folder = root / f"round{number}"
+            command = begin(folder)
+            after = rng.uniform(0.5, seconds)
+            kill(command, folder, after)
+            before = finished(folder)
+            run(command, folder)
+            found = judge(folder, before, expected)
+            total.update(found)
+            print(
+                f"round {number + 1}: killed after {after:.1f} s of {seconds:.1f} s, {len(before)} finished", flush=True
+            )
+    wrong = set(total) - {"finished trials when killed", "steps trained"}
+    rows = [[what, f"{total[what]:,}", "0" if what in wrong and "twice" not in what else ""] for what in total]
+    print_table([f"{asked.rounds} rounds of {TRIALS} trials", "measured", "asked"], rows)
+
+
+if __name__ == "__main__":
+    main()
