@@ -1,0 +1,99 @@
+"""Protocols are values with a hash that a figure can be held to."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+
+from aesearch.errors import UserError
+from aesearch.protocols import READY, Protocol, chen, dlib, epoch, fast, infogan_cr, ready
+
+CHANGED = {
+    "draws": "split",
+    "points": 11,
+    "test_points": 12,
+    "codes": "sampled",
+    "without": ("shape",),
+    "bins": 7,
+    "mig": "posteriors",
+    "samples": 13,
+    "images": None,
+    "sap": "r2",
+    "unordered": ("shape",),
+    "regressor": "random_forest",
+    "votes": 14,
+    "test_votes": 15,
+    "vote_size": 16,
+    "pair_size": 17,
+    "pairs": "one_value",
+    "active": 0.5,
+    "seed": 18,
+}
+
+
+def test_every_field_but_the_name_and_the_metrics_changes_the_hash():
+    assert set(CHANGED) == {field.name for field in fields(Protocol)} - {"name", "metrics"}
+    hashes = {name: replace(dlib, **{name: value}).hash for name, value in CHANGED.items()}
+    assert len({dlib.hash, *hashes.values()}) == len(CHANGED) + 1
+    assert replace(dlib, name="other", metrics=("mig",)).hash == dlib.hash
+
+
+def test_the_hash_is_the_same_in_every_process():
+    code = "from aesearch.protocols import READY; print({name: p.hash for name, p in READY.items()})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == str({name: protocol.hash for name, protocol in READY.items()})
+    assert len({protocol.hash for protocol in READY.values()}) == len(READY) == 5
+
+
+def test_an_estimator_that_changes_changes_every_hash(monkeypatch):
+    before = dlib.hash
+    monkeypatch.setattr("aesearch.protocols.ESTIMATORS", 0)
+    assert dlib.hash != before
+
+
+def test_the_ready_ones_are_their_sources():
+    assert (dlib.points, dlib.test_points, dlib.bins, dlib.votes, dlib.test_votes, dlib.active) == (
+        *(10_000, 5_000, 20, 10_000, 5_000),
+        0.05,
+    )
+    assert (chen.metrics, chen.codes, chen.mig, chen.without) == (("mig",), "sampled", "posteriors", ("shape",))
+    assert (infogan_cr.points, infogan_cr.votes, infogan_cr.vote_size, infogan_cr.test_votes) == (73_728, 500, 100, 0)
+    assert {protocol.draws for protocol in (epoch, fast)} == {"split"}, "so that they can be searched"
+    assert ready("dlib") is dlib
+    with pytest.raises(UserError, match="unknown protocol 'dlip': did you mean dlib"):
+        ready("dlip")
+
+
+def test_only_the_protocol_of_every_epoch_has_bare_names():
+    assert epoch.prefix == ""
+    assert {protocol.prefix for protocol in READY.values()} == {"", "fast.", "dlib.", "chen.", "infogan_cr."}
+
+
+def test_the_description_is_plain_json_with_the_hash():
+    described = json.loads(json.dumps(dlib.describe()))
+    assert described["hash"] == dlib.hash
+    assert described["points"] == 10_000
+    assert described["estimators"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "a b"}, "a protocol's name must be made of letters"),
+        ({"name": ""}, "a protocol's name must be made of letters"),
+        ({"metrics": ("migg",)}, "unknown metric 'migg': did you mean mig"),
+        ({"draws": "alle"}, "unknown draws 'alle': did you mean all"),
+        ({"sap": "svmm"}, "unknown sap 'svmm': did you mean svm"),
+        ({"regressor": "forest"}, "unknown regressor 'forest'"),
+        ({"pairs": "one"}, "unknown pairs 'one'"),
+        ({"points": 1}, "points must be at least 2, but got points=1"),
+        ({"bins": 1}, "bins must be at least 2"),
+        ({"vote_size": 1}, "vote_size must be at least 2"),
+        ({"test_votes": -1}, "test_votes must be at least 0"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        replace(dlib, **change)

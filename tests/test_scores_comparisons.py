@@ -1,0 +1,259 @@
+"""How models agree with each other, and how their pictures compare with the data's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Code, Gaussian
+from aesearch.datasets import BreastCancer, Data, Digits
+from aesearch.errors import UserError
+from aesearch.metrics import (
+    beta_vae_score,
+    dci,
+    factor_vae_score,
+    frechet,
+    random_conv_features,
+    sap,
+    sap_mixed,
+    sap_svm,
+    votes_of_groups,
+)
+from aesearch.networks import MLP
+from aesearch.objectives import VAE, Reconstruction
+from aesearch.scores import UDR, Frechet, ModelCentrality, Quality, Trained, measure
+
+SIDE = 4
+
+
+class Rotated(torch.nn.Module):
+    """Images are codes, turned by a rotation of its own: p(x | z) and q(z | x) are each other's inverse."""
+
+    def __init__(self, rotation: np.ndarray, used: int = SIDE) -> None:
+        super().__init__()
+        self.register_parameter("turn", torch.nn.Parameter(torch.from_numpy(rotation).float()))
+        self.latent_dim, self.classes, self.used = SIDE, 0, used
+
+    def forward(self, x, noise, label=None):
+        mean = self.encode(x)
+        log_var = torch.full_like(mean, -6.0)
+        # Codes beyond those in use say nothing: their posterior is the prior.
+        log_var[:, self.used :] = 0
+        mean = torch.cat([mean[:, : self.used], torch.zeros_like(mean[:, self.used :])], dim=1)
+        return type("Output", (), {"code": Code(mean, log_var, noise)})
+
+    def encode(self, x, label=None):
+        return x.flatten(1) @ self.turn.T
+
+    def decode(self, codes, label=None):
+        return (codes @ self.turn).view(-1, 1, 2, 2)
+
+    def from_prior(self, noise, component):
+        return noise
+
+
+def pictures() -> Data:
+    rng = np.random.default_rng(0)
+    # Codes of different shapes, so that a rotation is no symmetry of them.
+    codes = np.stack([rng.normal(size=900), rng.uniform(-2, 2, 900), rng.laplace(size=900), rng.normal(size=900) ** 3])
+    images = codes.T.reshape(-1, 1, 2, 2).astype(np.float32)
+    places = np.arange(900)
+    return Data(images, train=places, val=places, test=places)
+
+
+def trained(model, objective=None, data: Data | None = None) -> Trained:
+    held = data or pictures()
+    return Trained(model, objective or VAE("gaussian"), held, lambda i: torch.from_numpy(held.images[i]).float(), 0)
+
+
+def alike(seed: int, used: int = SIDE) -> Trained:
+    """The identity but for the order and the signs of its codes."""
+    rng = np.random.default_rng(seed)
+    return trained(Rotated(np.eye(SIDE)[rng.permutation(SIDE)] * rng.choice([-1, 1], (SIDE, 1)), used))
+
+
+def odd() -> Trained:
+    """Each code is an even mixture of all."""
+    return trained(Rotated(np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]]) / 2))
+
+
+def test_udr_ranks_a_rotated_model_last_whatever_the_order_and_sign_of_codes():
+    found = UDR(points=800).compare([alike(0), alike(1), odd(), alike(2)], "val")
+    assert set(found) == {"udr_lasso", "udr_spearman"}
+    for values in found.values():
+        assert int(np.argmin(values)) == 2
+        assert min(values[0], values[1], values[3]) > values[2] + 0.2
+        assert min(values[0], values[1], values[3]) > 0.8
+
+
+def test_codes_that_say_nothing_do_not_count_for_udr():
+    whole = UDR().compare([alike(0), alike(1)], "val")["udr_spearman"]
+    one_dead = UDR().compare([alike(0, used=3), alike(0, used=3)], "val")["udr_spearman"]
+    assert one_dead == pytest.approx(whole, abs=0.1)
+    nothing = UDR().compare([alike(0, used=0), alike(1)], "val")["udr_lasso"]
+    assert nothing == (0.0, 0.0)
+
+
+def test_the_model_that_agrees_with_no_other_is_the_least_central():
+    found = ModelCentrality(votes=80, size=32).compare([alike(0), odd(), alike(1), alike(2)], "val")
+    values = found["model_centrality"]
+    assert int(np.argmin(values)) == 1
+    assert min(values[0], values[2], values[3]) > values[1] + 0.1
+    pair = ModelCentrality(votes=80, size=32).compare([alike(0), alike(1)], "val")["model_centrality"]
+    assert pair == (1.0, 1.0), "each tells every code of the other"
+
+
+def test_comparisons_are_measured_of_all_replicas_at_once():
+    found = measure((UDR(), Quality()), [alike(0), alike(1)])
+    assert len(found["val/udr_lasso"]) == 2
+    assert "test/udr_lasso" not in found
+    assert found["test/psnr"][0] > 60, "they return their input"
+
+
+def test_centrality_needs_a_prior():
+    with pytest.raises(UserError, match="ModelCentrality needs a prior"):
+        ModelCentrality().check(Digits(), Reconstruction())
+    with pytest.raises(UserError, match="votes >= 1 and size >= 2"):
+        ModelCentrality(size=1)
+    with pytest.raises(UserError, match="points must be at least 2"):
+        UDR(points=1)
+
+
+def groups(fixed: np.ndarray, still: np.ndarray) -> np.ndarray:
+    """Codes (V, 50, 3) of which, in each vote, the code ``still`` is constant."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(len(fixed), 50, 3))
+    codes[np.arange(len(fixed)), :, still] = rng.normal(size=(len(fixed), 1))
+    return codes
+
+
+def test_votes_of_groups_by_hand():
+    fixed = np.arange(60) % 3
+    assert votes_of_groups(groups(fixed, fixed), fixed) == 1.0
+    assert votes_of_groups(groups(fixed, (fixed + 1) % 3), fixed) == 1.0, "which code is which does not matter"
+    assert votes_of_groups(groups(fixed, np.minimum(fixed, 1)), fixed) == pytest.approx(2 / 3), "two share a code"
+    assert votes_of_groups(groups(fixed, np.zeros(60, int)), fixed) == pytest.approx(1 / 3)
+    dead = np.concatenate([groups(fixed, fixed), np.zeros((60, 50, 1))], axis=2)
+    assert votes_of_groups(dead, fixed) == 1.0, "a dead code has the least variance of all, and no vote"
+    assert votes_of_groups(np.zeros((60, 50, 3)), fixed) == 0.0
+    with pytest.raises(ValueError, match="groups must be finite"):
+        votes_of_groups(np.full((60, 50, 3), np.nan), fixed)
+    with pytest.raises(ValueError, match="groups must be finite"):
+        votes_of_groups(groups(fixed, fixed), fixed[:-1])
+
+
+def factors(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(0, size, n) for size in (3, 6, 8)], axis=1)
+
+
+F, G = factors(3000, 0), factors(1500, 1)
+NOISE = np.random.default_rng(2).normal(size=(3000, 3))
+
+
+def test_votes_without_a_test_are_judged_on_themselves():
+    codes = np.hstack([F + 0.5 * NOISE, NOISE])
+    new = factor_vae_score(codes, F, votes=400, test_votes=400)
+    own = factor_vae_score(codes, F, votes=400, test_votes=0)
+    assert own >= new - 0.02
+    assert own > 0.9
+    assert beta_vae_score(codes, F, points=400, test_points=0) > 0.9
+    noise = factor_vae_score(NOISE, F, votes=60, test_votes=0)
+    assert noise > factor_vae_score(NOISE, F, votes=60, test_votes=2000), "few votes of noise flatter themselves"
+
+
+def test_sap_of_both_forms_is_each_of_them_at_its_ends():
+    codes, test_codes = F + 0.5 * NOISE, G + 0.5 * NOISE[:1500]
+    pair = (codes, F, test_codes, G)
+    assert sap_mixed(*pair, np.zeros(3, bool)) == pytest.approx(sap(codes, F))
+    assert sap_mixed(*pair, np.ones(3, bool)) == pytest.approx(sap_svm(*pair))
+    mixed = sap_mixed(*pair, np.array([True, False, False]))
+    shape = sap_svm(codes, F[:, :1], test_codes, G[:, :1])
+    assert mixed == pytest.approx((shape + 2 * sap(codes, F[:, 1:])) / 3)
+    constant = np.hstack([F, np.ones((3000, 1), int)]), np.hstack([G, np.ones((1500, 1), int)])
+    whole = sap_mixed(codes, constant[0], test_codes, constant[1], np.array([True, False, False, True]))
+    assert whole == pytest.approx(mixed), "a constant factor is left out"
+
+
+def test_dci_of_a_lasso_finds_codes_that_are_linear_in_the_factors():
+    perfect = dci(F.astype(float), F, G.astype(float), G, "lasso")
+    assert perfect.disentanglement > 0.99
+    assert perfect.completeness > 0.99
+    assert perfect.informativeness == 1.0
+    assert perfect.regressor == "lasso"
+    noise = dci(NOISE, F, NOISE[:1500], G, "lasso")
+    assert noise.informativeness < 0.4
+    squared = np.square(F - F.mean(0).round())
+    bent = dci(squared, F, np.square(G - F.mean(0).round()), G, "lasso")
+    assert bent.informativeness < 0.6, "a code that is not linear is not seen"
+
+
+def test_quality_is_that_of_the_reconstructions():
+    digits = Digits().load(None)
+    scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
+
+    class Half(torch.nn.Module):
+        classes, latent_dim = 0, 64
+
+        def encode(self, x, label=None):
+            return x.flatten(1)
+
+        def decode(self, codes, label=None):
+            return codes.view(-1, 1, 8, 8) + 0.1
+
+    same = trained(Half(), Reconstruction("gaussian"), scaled)
+    found = Quality().measure(same, "test")
+    x = scaled.images[scaled.test]
+    expected = -10 * np.log10(((np.clip(x + 0.1, 0, 1) - x) ** 2).mean((1, 2, 3)))
+    assert found["psnr"] == pytest.approx(expected.mean(), rel=1e-5)
+    assert 0.5 < found["ssim"] < 1
+    with pytest.raises(UserError, match="Quality needs images"):
+        Quality().check(BreastCancer(), Reconstruction("gaussian"))
+
+
+def test_samples_of_an_untrained_model_are_farther_than_the_data_is_from_itself():
+    digits = Digits().load(None)
+    scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
+    torch.manual_seed(0)
+    model = Autoencoder(MLP((16,)), (1, 8, 8), 4, Gaussian()).eval()
+    one = trained(model, VAE(), scaled)
+    found = Frechet(images=300).measure(one, "test")
+    assert found["frechet_samples"] > 10 * found["frechet_data"] > 0
+    assert found["frechet_reconstructions"] > 10 * found["frechet_data"]
+    assert found == Frechet(images=300).measure(one, "test")
+    train = np.random.default_rng(0).permutation(scaled.train)[:300]
+    expected = frechet(*(random_conv_features(scaled.images[i]) for i in (train, scaled.test[:300])))
+    assert found["frechet_data"] == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(UserError, match="Frechet needs images of 4 x 4 pixels"):
+        Frechet().check(BreastCancer(), VAE("gaussian"))
+
+
+def test_a_model_without_a_prior_is_sampled_from_a_gaussian_of_its_codes():
+    """A linear model that keeps everything has samples of the data's first two moments."""
+    digits = Digits().load(None)
+    scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
+
+    class Same(torch.nn.Module):
+        classes, latent_dim = 0, 64
+
+        def __init__(self):
+            super().__init__()
+            self.register_parameter("place", torch.nn.Parameter(torch.ones(1)))
+
+        def encode(self, x, label=None):
+            return x.flatten(1)
+
+        def decode(self, codes, label=None):
+            return codes.view(-1, 1, 8, 8)
+
+    found = Frechet(images=300).measure(trained(Same(), Reconstruction("gaussian"), scaled), "test")
+    assert found["frechet_reconstructions"] == pytest.approx(0, abs=1e-6)
+    assert (
+        found["frechet_samples"]
+        < 0.2
+        * Frechet(images=300).measure(
+            trained(Autoencoder(MLP((16,)), (1, 8, 8), 4, Gaussian()).eval(), VAE(), scaled), "test"
+        )["frechet_samples"]
+    )

@@ -1,0 +1,166 @@
+"""The likelihood of linear Gaussian models, where log p(x) is known exactly."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Gaussian, VampPrior
+from aesearch.datasets import Data, Sprites
+from aesearch.errors import UserError
+from aesearch.metrics import total_correlation
+from aesearch.networks import Network
+from aesearch.objectives import VAE, Reconstruction
+from aesearch.scores import Likelihood, Trained
+from aesearch.scores.likelihood import importance_weighted_bound, importance_weights
+
+SHAPE, CODES = (1, 2, 3), 2
+
+
+@dataclass(frozen=True)
+class Linear(Network):
+    """One matrix each way."""
+
+    @property
+    def stateful(self) -> bool:
+        return False
+
+    def encoder(self, shape, outputs):
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), outputs))
+
+    def decoder(self, latent_dim, shape):
+        return nn.Sequential(nn.Linear(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
+
+
+class Exact:
+    """p(z) = N(0, 1), p(x | z) = N(Wz + b, 1): what is known of it in closed form."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.W, self.b = rng.normal(size=(6, CODES)), rng.normal(size=6)
+        self.W[:, 1] -= self.W[:, 0] * (self.W[:, 0] @ self.W[:, 1]) / (self.W[:, 0] @ self.W[:, 0])
+        z = rng.normal(size=(400, CODES))
+        self.x = z @ self.W.T + self.b + rng.normal(size=(400, 6))
+        # The columns of W are orthogonal, so the posterior has independent codes, as the encoder's has.
+        self.precision = 1 + np.diag(self.W.T @ self.W)
+        self.means = (self.x - self.b) @ self.W / self.precision
+
+    def log_likelihood(self) -> np.ndarray:
+        covariance = self.W @ self.W.T + np.eye(6)
+        away = self.x - self.b
+        quadratic = (away @ np.linalg.inv(covariance) * away).sum(1)
+        return -0.5 * (quadratic + np.linalg.slogdet(covariance)[1] + 6 * np.log(2 * np.pi))
+
+    def kl(self) -> np.ndarray:
+        return 0.5 * (self.means**2 + 1 / self.precision - 1 + np.log(self.precision)).sum(1)
+
+    def images(self) -> torch.Tensor:
+        return torch.from_numpy(self.x).float().view(-1, *SHAPE)
+
+    def model(self, shift: float = 0.0, widen: float = 1.0) -> Autoencoder:
+        """With the exact posterior, or one that is off by ``shift`` and too wide."""
+        model = Autoencoder(Linear(), SHAPE, CODES, Gaussian()).eval()
+        weight = (self.W / self.precision).T
+        with torch.no_grad():
+            encoder, decoder = model.encoder[1], model.decoder[0]
+            encoder.weight[:CODES] = torch.from_numpy(weight)
+            encoder.bias[:CODES] = torch.from_numpy(shift - weight @ self.b)
+            encoder.weight[CODES:] = 0
+            encoder.bias[CODES:] = torch.from_numpy(np.log(widen**2 / self.precision))
+            decoder.weight[:] = torch.from_numpy(self.W)
+            decoder.bias[:] = torch.from_numpy(self.b)
+        return model
+
+
+OBJECTIVE = VAE(likelihood="gaussian")
+
+
+def bound(model: Autoencoder, exact: Exact, samples: int) -> np.ndarray:
+    generator = torch.Generator().manual_seed(0)
+    known, relative = importance_weights(model, OBJECTIVE, exact.images(), samples, generator)
+    assert known.shape == relative.shape == (samples, 400)
+    return importance_weighted_bound(known + relative).numpy()
+
+
+@pytest.mark.parametrize("samples", [1, 7, 64])
+def test_with_the_exact_posterior_the_bound_is_the_likelihood_of_each_image(samples):
+    exact = Exact()
+    np.testing.assert_allclose(bound(exact.model(), exact, samples), exact.log_likelihood(), atol=2e-3)
+
+
+def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_towards_the_likelihood():
+    exact = Exact()
+    model = exact.model(shift=0.4, widen=1.3)
+    truth = exact.log_likelihood().mean()
+    found = [bound(model, exact, samples).mean() for samples in (1, 2, 4, 16)]
+    assert sorted(found) == found
+    assert found[0] < truth - 0.3
+    assert found[-1] < truth
+    assert bound(model, exact, 1024).mean() == pytest.approx(truth, abs=0.005)
+
+
+def trained(model: Autoencoder, exact: Exact) -> Trained:
+    places = np.arange(400)
+    data = Data(exact.images().numpy(), train=places, val=places, test=places)
+    return Trained(model, OBJECTIVE, data, lambda index: torch.from_numpy(data.images[index]), 0)
+
+
+def test_rate_and_distortion_are_their_closed_forms_and_sum_to_the_elbo():
+    exact = Exact()
+    found = Likelihood(samples=256, images=400).measure(trained(exact.model(), exact), "test")
+    assert found["rate"] == pytest.approx(exact.kl().mean(), abs=0.02)
+    assert -found["rate"] - found["distortion"] == pytest.approx(exact.log_likelihood().mean(), abs=2e-3)
+    bits = -found["log_likelihood_256"] / (6 * math.log(2))
+    assert found["bits_per_dim_256"] == pytest.approx(bits)
+    wrong = Likelihood(samples=256, images=400).measure(trained(exact.model(0.4, 1.3), exact), "test")
+    assert -wrong["rate"] - wrong["distortion"] < wrong["log_likelihood_256"] - 0.2
+    assert wrong["log_likelihood_256"] == pytest.approx(found["log_likelihood_256"], abs=0.05)
+
+
+def test_the_bound_is_measured_of_as_many_images_as_asked_and_the_same_each_time():
+    exact = Exact()
+    one = trained(exact.model(0.4), exact)
+    few = Likelihood(samples=2, images=150)
+    assert few.names == ("log_likelihood_2", "bits_per_dim_2", "rate", "distortion")
+    assert few.measure(one, "val") == few.measure(one, "val")
+    assert few.measure(one, "val") != Likelihood(samples=2, images=400).measure(one, "val")
+
+
+def test_total_correlation_of_the_codes_is_its_closed_form():
+    rng = np.random.default_rng(1)
+    mix = np.array([[1.0, 0.8, 0.0], [0.0, 0.6, 0.5], [0.3, 0.0, 1.0]])
+    codes = rng.normal(size=(200_000, 3)) @ mix
+    covariance = mix.T @ mix
+    expected = 0.5 * (np.log(np.diag(covariance)).sum() - np.linalg.slogdet(covariance)[1])
+    assert total_correlation(codes) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_learned_prior_is_the_mixture_of_its_components():
+    """With one component whose posterior is the standard normal, it is the standard normal prior."""
+    exact = Exact()
+    model = Autoencoder(Linear(), SHAPE, CODES, Gaussian(VampPrior(1))).eval()
+    model.load_state_dict(exact.model().state_dict(), strict=False)
+    with torch.no_grad():
+        # u with encoder(u) = 0: the mean of the posterior at x = b is 0; its variance is 1 / precision.
+        model.pseudo_inputs[:] = torch.from_numpy(exact.b).float().view(1, *SHAPE)
+    generator = torch.Generator().manual_seed(0)
+    known, relative = importance_weights(model, OBJECTIVE, exact.images(), 3, generator)
+    plain, standard = importance_weights(exact.model(), OBJECTIVE, exact.images(), 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(known, plain)
+    # log N(z; 0, 1 / precision) in place of log N(z; 0, 1).
+    noise = torch.randn((3, 400, CODES), generator=torch.Generator().manual_seed(0))
+    z = torch.from_numpy(exact.means).float() + noise / torch.from_numpy(exact.precision).float().sqrt()
+    precision = torch.from_numpy(exact.precision).float()
+    difference = 0.5 * (precision.log() - (precision - 1) * z**2).sum(-1)
+    torch.testing.assert_close(relative - standard, difference, rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_without_a_posterior_has_no_likelihood():
+    with pytest.raises(UserError, match="Likelihood needs a variational objective"):
+        Likelihood().check(Sprites(), Reconstruction())
+    with pytest.raises(UserError, match="samples and images must be at least 1"):
+        Likelihood(samples=0)
