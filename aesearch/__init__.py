@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         Wine,
     )
     from aesearch.model import Model, load_model
-    from aesearch.study import ASHA, Maximize, Minimize, Study, load_study, size
+    from aesearch.stopping import ASHA, Pareto
+    from aesearch.study import Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -40,7 +41,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
-    "ASHA": "aesearch.study",
+    "ASHA": "aesearch.stopping",
+    "Pareto": "aesearch.stopping",
     "Maximize": "aesearch.study",
     "Minimize": "aesearch.study",
     "Study": "aesearch.study",
@@ -71,6 +73,7 @@ __all__ = [
     "Minimize",
     "Model",
     "OneClass",
+    "Pareto",
     "Shapes3D",
     "SmallNORB",
     "Sprites",

@@ -146,6 +146,18 @@ class Ledger:
         )
         return key, config
 
+    def intermediate(self) -> dict[int, dict[int, list[float]]]:
+        """The searched metrics after each epoch of each trial that has begun, by key and epoch: medians of replicas."""
+        names = [metric.name for metric in self.study.searched]
+        return {
+            key: {
+                line["epoch"]: [float(np.median(line["metrics"][name])) for name in names]
+                for line in self.record(key).history()
+                if all(name in line["metrics"] for name in names)
+            }
+            for key in self.trials()
+        }
+
     def report(self, key: int, value: float, epoch: int) -> None:
         """An intermediate value of a single searched metric, for samplers that learn from stopped trials."""
         if len(self.study.searched) == 1 and np.isfinite(value):
@@ -158,6 +170,9 @@ class Ledger:
         trial = self.running.pop(key)
         if reason:
             trial.set_user_attr("reason", reason)
+        if state == "PRUNED" and len(self.study.searched) > 1:
+            # Optuna keeps intermediate values of single metrics only.
+            trial.set_user_attr("intermediate_values", self.intermediate()[key])
         # The record first: a trial that the ledger calls finished must have all its files.
         self.record(key).close(state, reason)
         told = values if state == "COMPLETE" else None

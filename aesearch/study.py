@@ -22,6 +22,7 @@ from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
 from aesearch.scores import Comparison
+from aesearch.stopping import ASHA, Pareto
 from aesearch.train import TrainConfig
 
 Space = Callable[[optuna.Trial], TrainConfig]
@@ -63,21 +64,6 @@ def Maximize(name: str) -> Metric:
 
 
 @dataclass(frozen=True)
-class ASHA:
-    """Asynchronous successive halving: at each rung (grace, grace * factor, ... epochs) the best 1/factor go on.
-
-    Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
-    """
-
-    grace: int = 1
-    factor: int = 3
-
-    def __post_init__(self) -> None:
-        if self.grace < 1 or self.factor < 2:
-            raise UserError(f"ASHA needs grace >= 1 epoch and factor >= 2, but got {self}")
-
-
-@dataclass(frozen=True)
 class Study:
     """A question about a space of configurations.
 
@@ -95,7 +81,7 @@ class Study:
     metrics: tuple[Metric, ...] | Metric
     n_trials: int | None = None
     sampler: str | BaseSampler = "tpe"
-    early_stopping: ASHA | None = None
+    early_stopping: ASHA | Pareto | None = None
     cpus: float = 1
     gpus: float | None = None
     max_concurrent: int | None = None
@@ -114,8 +100,10 @@ class Study:
             raise UserError(f"a study's name must be made of letters, digits, '_', '-' and '.', but got {self.name!r}")
         if len(self.searched) not in (1, 2):
             raise UserError(f"a study searches over one or two metrics, but got {len(self.searched)}")
-        if self.early_stopping and len(self.searched) == 2:
-            raise UserError("early_stopping needs a single metric, but got two; leave early_stopping out")
+        if not isinstance(self.early_stopping, ASHA | Pareto | None):
+            raise UserError(f"early_stopping must be a rule, such as Pareto(), but got {self.early_stopping!r}")
+        if isinstance(self.early_stopping, ASHA) and len(self.searched) == 2:
+            raise UserError("ASHA needs a single metric, but got two; write early_stopping=Pareto()")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {self.sampler!r}: {nearest(self.sampler, SAMPLERS)}")
         if self.n_trials is None and self.sampler != "grid":

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
 from aesearch.records import Record
+from aesearch.stopping import Pareto, Rungs
 from aesearch.study import Study
 from aesearch.train import Checkpoint, Epoch, NonFiniteLossError, TrainConfig, read_checkpoint, train, write_checkpoint
 
@@ -99,11 +100,12 @@ def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch:
         "checkpoint_seconds": study.checkpoint_seconds,
         "epoch_seconds": study.epoch_seconds,
     }
+    searcher = LedgerSearcher(ledger, task, changed, watch)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(ledger, task, changed, watch),
-            scheduler=_scheduler(study),
+            search_alg=searcher,
+            scheduler=_scheduler(ledger, searcher.keys),
             num_samples=remaining,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
@@ -140,18 +142,45 @@ def _lost(ledger: Ledger, broken: str, under_way: set[int], crashes: Counter[int
     return {key: broken[:2000] for key in under_way if crashes[key] >= MOST_ATTEMPTS}
 
 
-def _scheduler(study: Study) -> TrialScheduler:
-    if study.early_stopping is None:
+def _scheduler(ledger: Ledger, keys: Mapping[str, int]) -> TrialScheduler:
+    study, rule = ledger.study, ledger.study.early_stopping
+    if rule is None:
         return FIFOScheduler()
+    # One more than the longest trial: the last epoch must finish by itself, not be stopped.
+    most = 1 + max(config.epochs for _, config in study.probes)
+    if isinstance(rule, Pareto):
+        return ParetoScheduler(ledger, keys, Rungs(rule, most))
     return ASHAScheduler(
         time_attr="epoch",
         metric="value0",
         mode=study.searched[0].direction[:3],
-        # One more than the longest trial: the last epoch must finish by itself, not be stopped.
-        max_t=1 + max(config.epochs for _, config in study.probes),
-        grace_period=study.early_stopping.grace,
-        reduction_factor=study.early_stopping.factor,
+        max_t=most,
+        grace_period=rule.grace,
+        reduction_factor=rule.factor,
     )
+
+
+class ParetoScheduler(FIFOScheduler):
+    """Stops trials by their Pareto rank at rungs; the ledger's records say what others reached before this driver."""
+
+    def __init__(self, ledger: Ledger, keys: Mapping[str, int], rungs: Rungs) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys = keys
+        self.rungs = rungs
+        self.signs = [metric.sign for metric in ledger.study.searched]
+        for key, values in ledger.intermediate().items():
+            for epoch, of_epoch in values.items():
+                rungs.record(key, epoch, self._costs(of_epoch))
+
+    def _costs(self, values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(sign * value for sign, value in zip(self.signs, values, strict=True))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+        if result.get("final", True):
+            return str(TrialScheduler.CONTINUE)
+        values = [result[f"value{i}"] for i in range(len(self.signs))]
+        stops = self.rungs.stops(self.keys[trial.trial_id], result["epoch"], self._costs(values))
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
 
 def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aesearch"
 
 ARROWS = {
-    "__init__": {"datasets", "model", "study", "train"},
+    "__init__": {"datasets", "model", "stopping", "study", "train"},
     "__main__": {
         "errors",
         "ledger",
@@ -51,12 +51,13 @@ ARROWS = {
     "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "scores", "train"},
     "serving": {"errors", "model"},
     "use": {"corruptions", "datasets", "errors", "metrics", "model", "objectives"},
-    "study": {"errors", "scores", "train"},
+    "stopping": {"errors"},
+    "study": {"errors", "scores", "stopping", "train"},
     "rescore": {"datasets", "errors", "model", "protocols", "results", "scores", "study", "train"},
     "records": {"train"},
     "ledger": {"errors", "records", "study", "train"},
     "results": set(),
-    "tuner": {"errors", "ledger", "model", "records", "study", "train"},
+    "tuner": {"errors", "ledger", "model", "records", "stopping", "study", "train"},
     "tracking": {"errors", "records", "results"},
     "progress": set(),
     "report": {"errors", "metrics", "results"},

@@ -9,14 +9,15 @@ import pytest
 from conftest import TINY
 from mlflow import MlflowClient
 
-from aesearch import ASHA, Maximize, Minimize, Study, TrainConfig
+from aesearch import ASHA, Maximize, Minimize, Pareto, Study, TrainConfig
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Reconstruction
+from aesearch.stopping import Rungs
 from aesearch.tracking import Tracker, read_study
-from aesearch.tuner import Where, run_study
+from aesearch.tuner import ParetoScheduler, Where, run_study
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -185,3 +186,29 @@ def test_the_reports_tables_have_the_columns_that_are_promised(in_tmp, data_root
             ("1", "0"),
             ("1", "1"),
         ]
+
+
+def test_two_metrics_stop_a_trial_that_others_dominate_and_none_on_the_front(in_tmp, data_root):
+    def rates(trial):
+        rate = trial.suggest_categorical("rate", [1e-2, 3e-3, 1e-5, 3e-6])
+        return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=1, epochs=6, learning_rate=rate)
+
+    # Both metrics are better where more is learned, so the slow ones are dominated.
+    metrics = (Minimize("val/mse"), Maximize("val/elbo"))
+    study = Study("pareto", rates, metrics, sampler="grid", early_stopping=Pareto(1, 2), max_concurrent=1)
+    ledger, uri = search(study, in_tmp, data_root)
+    trials = {trial.params["rate"]: trial for trial in ledger.trials().values()}
+    assert trials[1e-2].state.name == "COMPLETE"
+    rows = read_study(uri, "pareto").trials.set_index("param:rate")
+    for rate in (1e-5, 3e-6):
+        assert trials[rate].state.name == "PRUNED"
+        assert rows.loc[rate, "state"] == "PRUNED"
+        assert rows.loc[rate, "epochs"] == 1
+        kept = trials[rate].user_attrs["intermediate_values"]["1"]
+        assert kept == [rows.loc[rate, "val/mse"], rows.loc[rate, "val/elbo"]]
+    # Another driver knows what was reached, so the first of its trials can be stopped.
+    ledger = Ledger.open(study, in_tmp / "home")
+    scheduler = ParetoScheduler(ledger, {}, Rungs(Pareto(1, 2), 7))
+    ledger.close()
+    assert len(scheduler.rungs.reached[1]) == 4
+    assert scheduler.rungs.stops(9, 1, (1.0, 1e9))

@@ -1,0 +1,102 @@
+"""Which trials are stopped at a rung."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aesearch import ASHA, Pareto
+from aesearch.errors import UserError
+from aesearch.stopping import Rungs, hypervolume, ranked
+
+points = st.lists(st.tuples(st.integers(0, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
+
+
+def dominates(a, b) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
+
+
+@given(points)
+def test_fronts_are_peeled_off_one_by_one(costs):
+    order = ranked(costs)
+    assert sorted(position for _, position in order) == list(range(len(costs)))
+    for (front, position), cost in zip(order, costs, strict=True):
+        better = [f for (f, _), other in zip(order, costs, strict=True) if dominates(other, cost)]
+        assert front == (max(better) + 1 if better else 0)
+        assert all(p < position for f, p in order if f < front)
+
+
+def test_on_one_front_what_adds_most_comes_first():
+    # Two ends, and between them one that adds much and one that adds next to nothing.
+    costs = [(0.0, 10.0), (10.0, 0.0), (3.0, 3.0), (3.1, 2.9)]
+    positions = [position for _, position in ranked(costs)]
+    assert positions.index(3) in (2, 3)
+    assert set(positions[:2]) == {0, 1}, "the ends"
+    alone = hypervolume(costs, (11.0, 11.0))
+    without = {i: alone - hypervolume(costs[:i] + costs[i + 1 :], (11.0, 11.0)) for i in (2, 3)}
+    assert (without[2] > without[3]) == (positions[2] < positions[3])
+
+
+def test_with_one_metric_it_is_the_order():
+    assert [position for _, position in ranked([(3.0,), (1.0,), (2.0,)])] == [2, 0, 1]
+
+
+@given(points.filter(lambda costs: len(costs) > 1), st.integers(2, 4))
+def test_nothing_on_the_front_of_its_rung_is_stopped(costs, factor):
+    rungs = Rungs(Pareto(grace=2, factor=factor), most_epochs=100)
+    for key, cost in enumerate(costs):
+        stopped = rungs.stops(key, 2, cost)
+        so_far = costs[: key + 1]
+        if not any(dominates(other, cost) for other in so_far):
+            assert not stopped
+        if stopped:
+            assert len(so_far) >= factor
+            front = [other for other in so_far if not any(dominates(third, other) for third in so_far)]
+            assert any(dominates(other, cost) for other in front)
+
+
+def test_a_trial_that_enough_others_dominate_is_stopped_at_its_rung_only():
+    rungs = Rungs(Pareto(grace=1, factor=3), most_epochs=10)
+    assert sorted(rungs.reached) == [1, 3, 9]
+    assert not rungs.stops(0, 1, (1.0, 1.0))
+    assert not rungs.stops(1, 1, (2.0, 2.0)), "too few have come"
+    assert not rungs.stops(2, 2, (9.0, 9.0)), "no rung"
+    assert rungs.stops(2, 1, (9.0, 9.0))
+    assert rungs.stops(3, 1, (3.0, 3.0))
+    assert not rungs.stops(4, 1, (0.0, 9.0)), "on the front"
+    assert not rungs.stops(5, 1, (0.5, 0.5))
+    # Six have come: the front of two (0.5, 0.5), (0, 9), so nobody else goes on.
+    assert rungs.stops(6, 1, (1.0, 1.5))
+
+
+def test_what_is_not_a_number_is_no_rival():
+    rungs = Rungs(Pareto(), most_epochs=10)
+    nan = float("nan")
+    assert not any(rungs.stops(key, 1, (nan, 0.0)) for key in range(5))
+    assert rungs.reached[1] == {}
+
+
+def test_what_other_drivers_saw_is_recorded():
+    first, second = (Rungs(Pareto(), most_epochs=10) for _ in range(2))
+    for key, cost in enumerate([(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]):
+        first.stops(key, 1, cost)
+        second.record(key, 1, cost)
+    assert first.reached == second.reached
+    assert first.stops(3, 1, (3.0, 3.0)) == second.stops(3, 1, (3.0, 3.0)) is True
+
+
+def test_hypervolume_by_hand():
+    assert hypervolume([(1.0, 1.0)], (3.0, 3.0)) == 4.0
+    assert hypervolume([(1.0, 2.0), (2.0, 1.0)], (3.0, 3.0)) == 3.0
+    assert hypervolume([(1.0, 2.0), (2.0, 1.0), (2.5, 2.5), (4.0, 0.0)], (3.0, 3.0)) == 3.0
+    for order in itertools.permutations([(0.0, 2.0), (1.0, 1.0), (2.0, 0.0)]):
+        assert hypervolume(list(order), (3.0, 3.0)) == 6.0
+    assert hypervolume([], (1.0, 1.0)) == 0.0
+
+
+@pytest.mark.parametrize("rule", [ASHA, Pareto])
+@pytest.mark.parametrize("fields", [{"grace": 0}, {"factor": 1}])
+def test_a_rule_that_cannot_be_is_refused(rule, fields):
+    with pytest.raises(UserError, match=f"{rule.__name__} needs grace >= 1 epoch and factor >= 2"):
+        rule(**fields)
