@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from aesearch.model import Model, load_model
     from aesearch.stopping import ASHA, Pareto
-    from aesearch.study import Maximize, Minimize, Study, load_study, size
+    from aesearch.study import AtLeast, AtMost, Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -43,6 +43,8 @@ _HOMES = {
     "load_model": "aesearch.model",
     "ASHA": "aesearch.stopping",
     "Pareto": "aesearch.stopping",
+    "AtLeast": "aesearch.study",
+    "AtMost": "aesearch.study",
     "Maximize": "aesearch.study",
     "Minimize": "aesearch.study",
     "Study": "aesearch.study",
@@ -61,6 +63,8 @@ __all__ = [
     "MPI3D",
     "SVHN",
     "Arrays",
+    "AtLeast",
+    "AtMost",
     "BreastCancer",
     "Cars3D",
     "CelebA",

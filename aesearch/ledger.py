@@ -28,7 +28,7 @@ from aesearch.study import Study
 from aesearch.train import TrainConfig
 
 # Entries of a study's spec that mean something to a person when they change.
-NAMED = ("metrics", "early_stopping", "protocols")
+NAMED = ("metrics", "early_stopping", "constraints", "protocols")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -173,10 +173,21 @@ class Ledger:
         if state == "PRUNED" and len(self.study.searched) > 1:
             # Optuna keeps intermediate values of single metrics only.
             trial.set_user_attr("intermediate_values", self.intermediate()[key])
+        if state == "COMPLETE":
+            for name, violation in self._violations(key).items():
+                trial.set_constraint(name, violation)
         # The record first: a trial that the ledger calls finished must have all its files.
         self.record(key).close(state, reason)
         told = values if state == "COMPLETE" else None
         self.optuna_study.tell(trial, told, state=TrialState[state])
+
+    def _violations(self, key: int) -> dict[str, float]:
+        """By how much a finished trial breaks each bound."""
+        metrics = self.record(key).read("result.json").get("metrics", {})
+        return {
+            f"{one.name} {one.kind}": one.violation(float(np.median(metrics[one.name])))
+            for one in self.study.constraints
+        }
 
     @property
     def total(self) -> int:
@@ -191,6 +202,7 @@ class Ledger:
             "identity": self.optuna_study.user_attrs["identity"],
             "question": study.question,
             "metrics": [[metric.name, metric.direction] for metric in study.searched],
+            "constraints": [[one.name, one.kind, one.bound] for one in study.constraints],
             "distributions": {name: distribution_to_json(d) for name, d in study.distributions.items()},
             "n_trials": self.total,
             "sampler": study.sampler if isinstance(study.sampler, str) else type(study.sampler).__name__,

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -64,6 +65,31 @@ def Maximize(name: str) -> Metric:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """A bound that a metric, such as ``val/mse``, must keep at the end of a trial."""
+
+    name: str
+    bound: float
+    kind: Literal["at most", "at least"]
+
+    def violation(self, value: float) -> float:
+        """By how much ``value`` breaks the bound; 0 or less where it is kept. What is not a number breaks any."""
+        if math.isnan(value):
+            return math.inf
+        return value - self.bound if self.kind == "at most" else self.bound - value
+
+
+def AtMost(name: str, bound: float) -> Constraint:
+    """A metric must not end above ``bound``."""
+    return Constraint(name, bound, "at most")
+
+
+def AtLeast(name: str, bound: float) -> Constraint:
+    """A metric must not end below ``bound``."""
+    return Constraint(name, bound, "at least")
+
+
+@dataclass(frozen=True)
 class Study:
     """A question about a space of configurations.
 
@@ -71,6 +97,7 @@ class Study:
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
     there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
+    constraints: bounds on metrics; tpe, nsga2 and gp learn from them, and the front holds only what keeps them.
     checkpoint_seconds: how often, at the most, a trial keeps what it can go on from after an interruption.
     epoch_seconds: a trial fails as hung when no epoch has ended for so long.
     seed: of the sampler and of all replicas. comparisons: of all models of the study, measured when it is finished.
@@ -86,6 +113,7 @@ class Study:
     gpus: float | None = None
     max_concurrent: int | None = None
     seed: int = 0
+    constraints: tuple[Constraint, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     checkpoint_seconds: float = 30.0
     epoch_seconds: float = 3600.0
@@ -112,6 +140,10 @@ class Study:
             raise UserError(f"n_trials must be at least 1, but got n_trials={self.n_trials}")
         if not (isinstance(self.comparisons, tuple) and all(isinstance(c, Comparison) for c in self.comparisons)):
             raise UserError(f"comparisons must be a tuple of them, such as (UDR(),), but got {self.comparisons!r}")
+        if not (isinstance(self.constraints, tuple) and all(isinstance(c, Constraint) for c in self.constraints)):
+            raise UserError(
+                f'constraints must be a tuple of them, such as (AtMost("val/mse", 0.02),), but got {self.constraints!r}'
+            )
         if not (self.checkpoint_seconds >= 0 and self.epoch_seconds > 0):
             raise UserError(
                 "checkpoint_seconds >= 0 and epoch_seconds > 0 must hold, but got "
@@ -211,6 +243,7 @@ class Study:
         return {
             "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in self.searched),
             "early_stopping": repr(self.early_stopping),
+            "constraints": ", ".join(f"{one.name} {one.kind} {one.bound:g}" for one in self.constraints) or "none",
             **{f"space.{name}": str(distribution) for name, distribution in self.distributions.items()},
             "protocols": ", ".join(
                 sorted({f"{p.name} {p.hash}" for _, config in self.probes for p in config.protocols})
@@ -221,7 +254,8 @@ class Study:
 
     def check(self) -> None:
         """Try the space on a sample. Raises UserError for a metric that its configurations do not have."""
-        for metric in self.searched:
+        needed: tuple[Metric | Constraint, ...] = (*self.searched, *self.constraints)
+        for metric in needed:
             for _, config in self.probes:
                 known = [f"val/{name}" for name in config.final_names("val")]
                 if metric.name not in known:
@@ -229,7 +263,11 @@ class Study:
                         f"unknown metric {metric.name!r} (a study searches over metrics that every trial measures "
                         f"on val): {nearest(metric.name, known)}"
                     )
-                if self.early_stopping and metric.name.removeprefix("val/") not in config.metric_names():
+                if (
+                    isinstance(metric, Metric)
+                    and self.early_stopping
+                    and metric.name.removeprefix("val/") not in config.metric_names()
+                ):
                     raise UserError(
                         f"early_stopping needs a metric that is measured at each epoch, but {metric.name} is "
                         f"measured at the end; leave early_stopping out"

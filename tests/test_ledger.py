@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from conftest import TINY
 from optuna.trial import TrialState
 from test_study import make
 
+from aesearch import AtLeast, AtMost
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger, move_aside
 from aesearch.networks import MLP
@@ -179,3 +181,38 @@ def test_the_description_says_what_was_asked_and_by_which_code(tmp_path: Path):
     again = Ledger.open(study, tmp_path)
     assert again.describe()["identity"] == info["identity"]
     again.close()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_sampler_learns_the_bounds(tmp_path: Path, sampler):
+    """The searched metric is better where the bound is broken, so only a sampler that knows the bound stays near it."""
+    shares = {}
+    for name, constraints in (("free", ()), ("bound", (AtMost("val/kl", 0.0),))):
+        study = make(name=name, space=smooth, sampler=sampler, n_trials=40, constraints=constraints)
+        ledger = Ledger.open(study, tmp_path)
+        rates = []
+        for _ in range(40):
+            key, config = ledger.ask()
+            height = math.log10(config.learning_rate)  # -4 to -1
+            ledger.record(key).finish({"metrics": {"val/mse": [-height], "val/kl": [height + 2.5]}})
+            ledger.tell(key, "COMPLETE", [-height])
+            rates.append(height)
+        noted = [trial.constraints for trial in ledger.trials().values()]
+        assert noted == [{"val/kl at most": height + 2.5} if constraints else {} for height in rates]
+        shares[name] = sum(height <= -2.2 for height in rates[20:]) / 20
+        ledger.close()
+    assert shares["bound"] > shares["free"] + 0.2
+
+
+def test_a_bound_is_part_of_what_must_not_change(tmp_path: Path):
+    Ledger.open(make(constraints=(AtMost("val/kl", 1.0),)), tmp_path).close()
+    with pytest.raises(UserError, match="constraints was val/kl at most 1, is val/kl at least 2"):
+        Ledger.open(make(constraints=(AtLeast("val/kl", 2.0),)), tmp_path)
+    with pytest.raises(UserError, match="unknown metric 'val/kll'"):
+        make(space=smooth, constraints=(AtMost("val/kll", 1.0),)).check()
+
+
+def test_what_is_not_a_number_breaks_any_bound():
+    assert AtMost("val/mse", 1.0).violation(0.5) == -0.5
+    assert AtLeast("val/mse", 1.0).violation(0.5) == 0.5
+    assert AtMost("val/mse", 1.0).violation(float("nan")) == float("inf")

@@ -294,3 +294,19 @@ def test_the_code_map_finds_the_code_of_a_factor(tmp_path):
     assert found.importance[0, 1] > 0.99
     (tmp_path / "reference.safetensors").unlink()
     assert code_map(tmp_path) is None
+
+
+def test_the_front_holds_what_keeps_the_bounds(tmp_path):
+    made = make(tmp_path)
+    bound = float(analyse(made).complete["val/mse"].iloc[5])
+    bounded = replace(made, info=made.info | {"constraints": [["val/mse", "at most", bound]]})
+    analysis = analyse(bounded)
+    assert analysis.front == list(range(6))
+    assert analysis.knee in analysis.front
+    assert analysis.shown["best val/mig"] == 5
+    assert findings(analysis)[0] == f"6 of 12 complete trials have val/mse at most {bound:.4g}."
+    none = analyse(replace(made, info=made.info | {"constraints": [["val/mig", "at least", 9.0]]}))
+    assert none.front == list(range(12))
+    assert findings(none)[0] == (
+        "0 of 12 complete trials have val/mig at least 9; as none has, what follows is of all."
+    )

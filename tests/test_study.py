@@ -65,6 +65,7 @@ def test_every_study_loads_and_asks_a_question(path):
         ({"name": "a/b"}, "a study's name must be made of"),
         ({"cpus": 0}, "cpus > 0"),
         ({"metrics": (Minimize("val/mse"), Maximize("val/mig")), "early_stopping": ASHA()}, "needs a single metric"),
+        ({"constraints": "mse"}, "constraints must be a tuple of them, such as"),
         ({"early_stopping": "asha"}, "early_stopping must be a rule, such as Pareto"),
     ],
 )

@@ -95,16 +95,35 @@ class Analysis:
         searched = [self.test_name(metric) for metric in self.metrics]
         return list(dict.fromkeys([*searched, *(metric for metric in HEADLINES if metric in self.measured)]))
 
+    @property
+    def constraints(self) -> list[tuple[str, str, float]]:
+        """The bounds on metrics: name, "at most" or "at least", bound."""
+        return [tuple(one) for one in self.results.info.get("constraints", [])]
+
+    @cached_property
+    def keeping(self) -> NDArray[np.bool_]:
+        """Which of the complete trials keep all bounds."""
+        kept = np.ones(len(self.complete), bool)
+        for name, kind, bound in self.constraints:
+            values = self.complete[name].to_numpy(dtype=float)
+            kept &= values <= bound if kind == "at most" else values >= bound
+        return kept
+
+    @property
+    def feasible(self) -> pd.DataFrame:
+        """The complete trials that keep all bounds; all of them where none does."""
+        return self.complete[self.keeping] if self.keeping.any() else self.complete
+
     @cached_property
     def front(self) -> list[int]:
-        """The Pareto-optimal trials, ordered along the first searched metric; with one metric, the best trial."""
-        costs = self._costs()
-        chosen = self.complete[pareto_front(costs)] if len(costs) else self.complete
+        """The Pareto-optimal of the feasible trials, along the first searched metric; with one metric, the best."""
+        costs = self._costs(self.feasible)
+        chosen = self.feasible[pareto_front(costs)] if len(costs) else self.feasible
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
     @cached_property
     def knee(self) -> int:
-        return self.front[knee(self._costs()[self.complete.index.get_indexer(pd.Index(self.front))])]
+        return self.front[knee(self._costs(self.complete.loc[self.front]))]
 
     @cached_property
     def shown(self) -> dict[str, int]:
@@ -115,10 +134,10 @@ class Analysis:
         return {"knee": self.knee} | ends
 
     def _best(self, i: int) -> int:
-        return int(self.complete.index[int(self._costs()[:, i].argmin())])
+        return int(self.feasible.index[int(self._costs(self.feasible)[:, i].argmin())])
 
-    def _costs(self) -> NDArray[np.float64]:
-        return np.array(self.complete[self.metrics] * self.signs, dtype=float).reshape(-1, len(self.metrics))
+    def _costs(self, trials: pd.DataFrame) -> NDArray[np.float64]:
+        return np.array(trials[self.metrics] * self.signs, dtype=float).reshape(-1, len(self.metrics))
 
     @cached_property
     def importance(self) -> pd.DataFrame:

@@ -88,6 +88,7 @@ def findings(analysis: Analysis) -> list[str]:
     if analysis.complete.empty:
         return ["No trial completed, so there is nothing to compare."]
     return [
+        *_bounds(analysis),
         _choice(analysis),
         *_movements(analysis),
         *_baselines(analysis),
@@ -96,6 +97,15 @@ def findings(analysis: Analysis) -> list[str]:
         *Judged(analysis).spread(),
         *Judged(analysis).agreements(),
     ]
+
+
+def _bounds(analysis: Analysis) -> list[str]:
+    if not analysis.constraints:
+        return []
+    bounds = " and ".join(f"{name} {kind} {number(bound)}" for name, kind, bound in analysis.constraints)
+    kept = int(analysis.keeping.sum())
+    rest = "" if kept else "; as none has, what follows is of all"
+    return [f"{kept} of {len(analysis.complete)} complete trials have {bounds}{rest}."]
 
 
 def _baselines(analysis: Analysis) -> list[str]:
