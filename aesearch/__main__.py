@@ -50,6 +50,7 @@ def make_parser() -> Parser:
     _add_folders(run)
     run.add_argument("--size", choices=["cpu", "gpu"], help="of a study file that has two sizes (cpu)")
     run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
+    run.add_argument("--retry-failed", action="store_true", help="try the failed trials once more")
     run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
     run.set_defaults(function=run_command, parser=run)
 
@@ -144,6 +145,8 @@ def run_command(options: argparse.Namespace) -> int:
     if options.fresh and (aside := move_aside(study, options.home)):
         print(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)
+    if options.retry_failed:
+        print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
     try:
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()

@@ -105,6 +105,13 @@ class Ledger:
                 self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
             self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
 
+    def retry_failed(self) -> int:
+        """Queue the failed trials again, under their keys, to go on from what they have; how many there are."""
+        failed = {key: frozen for key, frozen in self.finished().items() if frozen.state == TrialState.FAIL}
+        for key, frozen in failed.items():
+            self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
+        return len(failed)
+
     def _ended(self, key: int) -> tuple[str, list[float] | None, str] | None:
         """State, values and reason of a trial by its record alone; None if it was still running."""
         closed, result = self.record(key).read("state.json"), self.record(key).read("result.json")

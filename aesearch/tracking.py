@@ -167,10 +167,16 @@ class Tracker:
 
     def _sync(self, key: int) -> None:
         """Send what the record of trial ``key`` holds and MLflow does not."""
-        if key in self._ended:
-            return
         record = Record(self.records / f"{key:05d}")
         state = record.read("state.json")
+        if key in self._ended:
+            if state:
+                return
+            # A failed trial is tried again, in its own run.
+            self._ended.remove(key)
+            self._client.update_run(self._runs[key], status="RUNNING")
+            self._client.log_batch(self._runs[key], tags=[RunTag("aesearch.state", "RUNNING")])
+            self._client.delete_tag(self._runs[key], "aesearch.reason")
         if key not in self._runs:
             self._runs[key] = self._create_run(key, record.read("trial.json"))
         run = self._runs[key]

@@ -13,6 +13,7 @@ import optuna
 import psutil
 import pytest
 from conftest import TINY
+from mlflow import MlflowClient
 from test_tuner import search
 
 from aesearch import Minimize, Study, TrainConfig
@@ -40,6 +41,9 @@ class Faulty(BetaVAE):
 
     def die(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def blow(self):
+        raise RuntimeError("blown")
 
     def hang(self):
         time.sleep(600)
@@ -185,3 +189,23 @@ def test_a_trial_that_takes_all_memory_fails_and_the_study_goes_on(in_tmp, data_
         r"out of memory: Ray ended its process, which used \S+GB, when \S+GB of \S+GB were in use", reason
     )
     assert "RUNNING" not in optuna_states
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root):
+    once = study("retried", "blow", str(in_tmp / "blown"))
+    ledger, uri = search(once, in_tmp, data_root)
+    assert ledger.counts() == {"COMPLETE": 2, "FAIL": 1}
+    before = read_study(uri, "retried")
+    again, _ = search(once, in_tmp, data_root, retry=True)
+    assert again.counts() == {"COMPLETE": 3}
+    after = read_study(uri, "retried")
+    assert after.trials["state"].tolist() == ["COMPLETE"] * 3
+    assert after.runs == before.runs
+    _, other = search(study("retried"), in_tmp / "whole", data_root)
+    for one, expected in zip(table(uri, "retried"), table(other, "retried"), strict=True):
+        assert one.to_csv() == expected.to_csv()
+    key = next(key for key, trial in again.trials().items() if trial.params["beta"] == 2.0)
+    points = MlflowClient(uri).get_metric_history(after.runs[key], "val/mse")
+    assert [point.step for point in points] == list(range(1, 9))
+    assert MlflowClient(uri).get_run(after.runs[key]).data.tags["aesearch.state"] == "COMPLETE"

@@ -45,9 +45,11 @@ class Exploding(MLP):
         raise RuntimeError("no such layer")
 
 
-def search(study: Study, folder: Path, data_root: Path) -> tuple[Ledger, str]:
+def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> tuple[Ledger, str]:
     uri = f"sqlite:///{folder}/mlflow.db"
     ledger = Ledger.open(study, folder / "home")
+    if retry:
+        assert ledger.retry_failed() > 0
     tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
     tracker.open()
     run_study(ledger, Where(None, data_root), tracker.notify, lambda running, share: None)
