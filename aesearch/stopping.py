@@ -31,8 +31,8 @@ class Pareto:
     no other dominates there always goes on. Search metrics that do not fall and rise again, as a loss under KL warm-up.
     """
 
-    grace: int = 1
-    factor: int = 3
+    grace: int = 2
+    factor: int = 2
 
     def __post_init__(self) -> None:
         _check(self.grace, self.factor, self)

@@ -71,14 +71,14 @@ def test_a_trial_that_enough_others_dominate_is_stopped_at_its_rung_only():
 
 
 def test_what_is_not_a_number_is_no_rival():
-    rungs = Rungs(Pareto(), most_epochs=10)
+    rungs = Rungs(Pareto(1, 3), most_epochs=10)
     nan = float("nan")
     assert not any(rungs.stops(key, 1, (nan, 0.0)) for key in range(5))
     assert rungs.reached[1] == {}
 
 
 def test_what_other_drivers_saw_is_recorded():
-    first, second = (Rungs(Pareto(), most_epochs=10) for _ in range(2))
+    first, second = (Rungs(Pareto(1, 3), most_epochs=10) for _ in range(2))
     for key, cost in enumerate([(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]):
         first.stops(key, 1, cost)
         second.record(key, 1, cost)
