@@ -66,7 +66,11 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
+        for field in ("metrics", "without", "unordered"):
+            names = getattr(self, field)
+            if not (isinstance(names, tuple) and all(isinstance(one, str) for one in names)):
+                raise UserError(f"{field} must be a tuple of names, such as ('shape',), but got {field}={names!r}")
+        if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise UserError(f"a protocol's name must be made of letters, digits, '_' and '-', but got {self.name!r}")
         for metric in self.metrics:
             if metric not in METRICS:
@@ -84,16 +88,21 @@ class Protocol:
                 raise UserError(
                     f"unknown {field} {getattr(self, field)!r}: {nearest(str(getattr(self, field)), known)}"
                 )
-        least = {"points": 2, "test_points": 0, "bins": 2, "samples": 1, "votes": 1, "test_votes": 0}
-        for field, low in (least | {"vote_size": 2, "pair_size": 1}).items():
-            if not getattr(self, field) >= low:
-                raise UserError(f"{field} must be at least {low}, but got {field}={getattr(self, field)}")
+        least = {"points": 2, "test_points": 0, "bins": 2, "samples": 1, "votes": 1, "test_votes": 0, "seed": 0}
+        least |= {"vote_size": 2, "pair_size": 1} | ({} if self.images is None else {"images": 1})
+        for field, low in least.items():
+            value = getattr(self, field)
+            if not (isinstance(value, int) and value >= low):
+                raise UserError(f"{field} must be a whole number of at least {low}, but got {field}={value!r}")
+        if not (isinstance(self.active, int | float) and 0 <= self.active < float("inf")):
+            raise UserError(f"active must be a deviation of at least 0, but got active={self.active!r}")
 
     @property
     def hash(self) -> str:
         """Eight hexadecimal digits that change with every field but the name and the set of metrics, and with the
         estimators."""
         fields = {name: value for name, value in asdict(self).items() if name not in ("name", "metrics")}
+        fields["active"] = float(self.active)  # 0 and 0.0 are equal, but written differently
         return hashlib.sha256(repr((ESTIMATORS, sorted(fields.items()))).encode()).hexdigest()[:8]
 
     @property

@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 import pytest
 
 from aesearch.errors import UserError
+from aesearch.model import from_json, to_json
 from aesearch.protocols import READY, Protocol, chen, dlib, epoch, fast, infogan_cr, ready
+from aesearch.scores import Disentanglement
 
 CHANGED = {
     "draws": "split",
@@ -38,6 +40,7 @@ def test_every_field_but_the_name_and_the_metrics_changes_the_hash():
     hashes = {name: replace(dlib, **{name: value}).hash for name, value in CHANGED.items()}
     assert len({dlib.hash, *hashes.values()}) == len(CHANGED) + 1
     assert replace(dlib, name="other", metrics=("mig",)).hash == dlib.hash
+    assert replace(infogan_cr, active=0).hash == infogan_cr.hash, "0 is 0.0"
 
 
 def test_the_hash_is_the_same_in_every_process():
@@ -73,9 +76,18 @@ def test_only_the_protocol_of_every_epoch_has_bare_names():
 
 def test_the_description_is_plain_json_with_the_hash():
     described = json.loads(json.dumps(dlib.describe()))
+    assert set(described) == {field.name for field in fields(Protocol)} | {"hash", "estimators"}
     assert described["hash"] == dlib.hash
     assert described["points"] == 10_000
     assert described["estimators"] >= 1
+
+
+@pytest.mark.parametrize("protocol", [*READY.values(), replace(chen, name="own", images=None, without=(), active=0.3)])
+def test_a_score_with_its_protocol_survives_a_saved_configuration(protocol):
+    score = Disentanglement(("mig",), protocol)
+    restored = from_json(json.loads(json.dumps(to_json(score))))
+    assert restored == score
+    assert restored.protocol.hash == protocol.hash
 
 
 @pytest.mark.parametrize(
@@ -83,15 +95,31 @@ def test_the_description_is_plain_json_with_the_hash():
     [
         ({"name": "a b"}, "a protocol's name must be made of letters"),
         ({"name": ""}, "a protocol's name must be made of letters"),
+        ({"name": 5}, "a protocol's name must be made of letters"),
         ({"metrics": ("migg",)}, "unknown metric 'migg': did you mean mig"),
         ({"draws": "alle"}, "unknown draws 'alle': did you mean all"),
         ({"sap": "svmm"}, "unknown sap 'svmm': did you mean svm"),
-        ({"regressor": "forest"}, "unknown regressor 'forest'"),
-        ({"pairs": "one"}, "unknown pairs 'one'"),
-        ({"points": 1}, "points must be at least 2, but got points=1"),
-        ({"bins": 1}, "bins must be at least 2"),
-        ({"vote_size": 1}, "vote_size must be at least 2"),
-        ({"test_votes": -1}, "test_votes must be at least 0"),
+        ({"codes": "means"}, "unknown codes 'means': did you mean mean"),
+        ({"mig": "bined"}, "unknown mig 'bined': did you mean binned"),
+        ({"regressor": "forest"}, "unknown regressor 'forest': did you mean random_forest"),
+        ({"pairs": "one"}, r"unknown pairs 'one': .*one_value"),
+        ({"points": 1}, "points must be a whole number of at least 2, but got points=1"),
+        ({"points": 2.5}, "points must be a whole number of at least 2, but got points=2.5"),
+        ({"points": "many"}, "points must be a whole number of at least 2, but got points='many'"),
+        ({"test_points": -1}, "test_points must be a whole number of at least 0"),
+        ({"bins": 1}, "bins must be a whole number of at least 2"),
+        ({"samples": 0}, "samples must be a whole number of at least 1"),
+        ({"images": 0}, "images must be a whole number of at least 1, but got images=0"),
+        ({"votes": 0}, "votes must be a whole number of at least 1"),
+        ({"vote_size": 1}, "vote_size must be a whole number of at least 2"),
+        ({"pair_size": 0}, "pair_size must be a whole number of at least 1"),
+        ({"test_votes": -1}, "test_votes must be a whole number of at least 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"active": -0.1}, "active must be a deviation of at least 0"),
+        ({"active": float("nan")}, "active must be a deviation of at least 0"),
+        ({"metrics": "mig"}, "metrics must be a tuple of names"),
+        ({"without": "shape"}, "without must be a tuple of names, such as .* but got without='shape'"),
+        ({"unordered": ["shape"]}, "unordered must be a tuple of names"),
     ],
 )
 def test_a_field_that_cannot_be_is_refused(change, message):

@@ -145,6 +145,33 @@ def test_noise_scores_the_floor_and_the_factors_the_ceiling(metric):
         assert reference.ceiling > reference.floor + 0.1
 
 
+def test_the_metrics_of_fast_are_high_for_the_factors_and_low_for_noise():
+    few = replace(fast, points=800, test_points=400, votes=400, test_votes=200)
+    noise = np.random.default_rng(5).normal(size=(1200, 4)).astype(np.float32)
+    low, high = (Disentanglement(protocol=few).of_source(source(codes)) for codes in (noise, perfect()))
+    assert set(low) == set(high) == set(Disentanglement(protocol=few).names)
+    chance = {"factor_vae": 1 / 3, "beta_vae": 1 / 3, "explicitness": 0.5, "infom": 1 / 3}
+    bounds = {"mig": 0.95, "sap": 0.99, "factor_vae": 0.99, "beta_vae": 0.99, "dci_disentanglement": 0.99}
+    bounds |= {"dci_completeness": 0.99, "dci_informativeness": 0.99, "explicitness": 0.85, "mig_sup": 0.95}
+    for name, least in bounds.items():
+        assert high[f"fast.{name}"] > least, name
+        assert low[f"fast.{name}"] < chance.get(name, 0.4) + 0.12, name
+    assert high["fast.total_correlation"] < 0.02
+    assert high["fast.mutual_information"] < 0.02
+
+
+def test_a_model_encodes_all_images_once_for_all_that_votes_over_them():
+    asked = []
+    one = trained(gridded())
+    seen = replace(one, images=lambda index: asked.append(index.copy()) or one.images(index))
+    dear = Disentanglement(("factor_vae",), SMALL), Disentanglement(("beta_vae", "mig"), replace(SMALL, seed=2))
+    first, second = (score.measure(seen, "test") for score in dear)
+    np.testing.assert_array_equal(np.sort(np.concatenate(asked)), np.arange(1200))
+    alone = dear[1].measure(replace(seen, _everything=[]), "test")
+    assert alone == second
+    assert {*first, *second} == {"small.factor_vae", "small.beta_vae", "small.mig"}
+
+
 def test_floors_of_posteriors_are_those_of_the_prior():
     own = replace(chen, name="own", without=(), samples=300)
     found = Disentanglement(("mig",), own).references(trained(gridded()), "test")["own.mig"]

@@ -137,11 +137,15 @@ def test_votes_of_groups_by_hand():
     assert votes_of_groups(groups(fixed, np.zeros(60, int)), fixed) == pytest.approx(1 / 3)
     dead = np.concatenate([groups(fixed, fixed), np.zeros((60, 50, 1))], axis=2)
     assert votes_of_groups(dead, fixed) == 1.0, "a dead code has the least variance of all, and no vote"
+    dead[:, :, 3] = 0.7
+    assert votes_of_groups(dead, fixed) == 1.0, "nor has one whose deviation is a rounding error"
     assert votes_of_groups(np.zeros((60, 50, 3)), fixed) == 0.0
     with pytest.raises(ValueError, match="groups must be finite"):
         votes_of_groups(np.full((60, 50, 3), np.nan), fixed)
     with pytest.raises(ValueError, match="groups must be finite"):
         votes_of_groups(groups(fixed, fixed), fixed[:-1])
+    with pytest.raises(ValueError, match="groups must be finite"):
+        votes_of_groups(np.zeros((0, 50, 3)), np.zeros(0, int))
 
 
 def factors(n: int, seed: int) -> np.ndarray:
@@ -162,6 +166,14 @@ def test_votes_without_a_test_are_judged_on_themselves():
     assert beta_vae_score(codes, F, points=400, test_points=0) > 0.9
     noise = factor_vae_score(NOISE, F, votes=60, test_votes=0)
     assert noise > factor_vae_score(NOISE, F, votes=60, test_votes=2000), "few votes of noise flatter themselves"
+
+
+@pytest.mark.parametrize("still", [0.0, 0.1, 0.7])
+def test_a_constant_code_never_votes_even_where_every_other_may(still):
+    codes = np.hstack([F, np.full((3000, 1), still)])
+    votes = {"votes": 300, "test_votes": 0, "active": 0.0}
+    assert factor_vae_score(codes, F, **votes) == factor_vae_score(F.astype(float), F, **votes) == 1.0
+    assert factor_vae_score(np.full((3000, 2), still), F, **votes) == 0.0
 
 
 def test_sap_of_both_forms_is_each_of_them_at_its_ends():
@@ -188,6 +200,14 @@ def test_dci_of_a_lasso_finds_codes_that_are_linear_in_the_factors():
     squared = np.square(F - F.mean(0).round())
     bent = dci(squared, F, np.square(G - F.mean(0).round()), G, "lasso")
     assert bent.informativeness < 0.6, "a code that is not linear is not seen"
+
+
+def test_a_lasso_is_right_where_the_nearest_value_that_there_is_is_right():
+    tens = 10 * F
+    noisy = tens + NOISE
+    assert dci(noisy, tens, noisy, tens, "lasso").informativeness > 0.99, "not the nearest whole number"
+    last = F[(F.max(0) == F).all(1)]
+    assert dci(F.astype(float), F, last + 2.0, last, "lasso").informativeness == 1.0, "nothing lies beyond the last"
 
 
 def test_quality_is_that_of_the_reconstructions():

@@ -1,7 +1,7 @@
 """The likelihood of linear Gaussian models, where log p(x) is known exactly."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -103,6 +103,39 @@ def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_towards_the_lik
     assert bound(model, exact, 1024).mean() == pytest.approx(truth, abs=0.005)
 
 
+def test_the_bound_rises_over_repeats_and_never_above_the_likelihood_but_for_the_noise():
+    exact = Exact()
+    one = trained(exact.model(shift=0.4, widen=1.3), exact)
+    truth = exact.log_likelihood().mean()
+    found, noise = [], []
+    for samples in (1, 4, 16, 64, 256):
+        score = Likelihood(samples, images=400)
+        repeats = [score.measure(replace(one, seed=seed), "val")[f"log_likelihood_{samples}"] for seed in range(6)]
+        assert len(set(repeats)) == 6, "another seed draws other codes"
+        found.append(np.mean(repeats))
+        noise.append(np.std(repeats, ddof=1) / math.sqrt(6))
+    assert found[:4] == sorted(found[:4])
+    assert all(value < truth + 4 * error + 1e-3 for value, error in zip(found, noise, strict=True))
+    assert found[0] < truth - 0.3
+    assert found[-1] == pytest.approx(truth, abs=0.01)
+
+
+def test_one_sample_is_the_evidence_lower_bound_in_closed_form():
+    exact = Exact()
+    shift, widen = 0.4, 1.3
+    one = trained(exact.model(shift, widen), exact)
+    found = Likelihood(1, images=400).measure(one, "val")
+    assert found["log_likelihood_1"] == pytest.approx(-(found["rate"] + found["distortion"]), rel=1e-5)
+    variance = widen**2 / exact.precision
+    rate = 0.5 * ((exact.means + shift) ** 2 + variance - 1 - np.log(variance)).sum(1)
+    away = exact.x - exact.b - (exact.means + shift) @ exact.W.T
+    distortion = 0.5 * ((away**2).sum(1) + (exact.W**2 * variance).sum() + 6 * math.log(2 * math.pi))
+    many = Likelihood(512, images=400).measure(one, "val")
+    assert many["rate"] == pytest.approx(rate.mean(), abs=0.02)
+    assert many["distortion"] == pytest.approx(distortion.mean(), abs=0.02)
+    assert found["log_likelihood_1"] == pytest.approx(-(rate + distortion).mean(), abs=0.3)
+
+
 def trained(model: Autoencoder, exact: Exact) -> Trained:
     places = np.arange(400)
     data = Data(exact.images().numpy(), train=places, val=places, test=places)
@@ -157,6 +190,18 @@ def test_a_learned_prior_is_the_mixture_of_its_components():
     precision = torch.from_numpy(exact.precision).float()
     difference = 0.5 * (precision.log() - (precision - 1) * z**2).sum(-1)
     torch.testing.assert_close(relative - standard, difference, rtol=1e-3, atol=1e-3)
+
+
+def test_a_learned_prior_of_many_components_has_a_finite_bound():
+    exact = Exact()
+    torch.manual_seed(0)
+    model = Autoencoder(Linear(), SHAPE, CODES, Gaussian(VampPrior(5))).eval()
+    one, many = (
+        Likelihood(samples, images=400).measure(trained(model, exact), "val")[f"log_likelihood_{samples}"]
+        for samples in (1, 64)
+    )
+    assert math.isfinite(one)
+    assert one < many < exact.log_likelihood().mean(), "no model is likelier on average than the one that made them"
 
 
 def test_a_model_without_a_posterior_has_no_likelihood():

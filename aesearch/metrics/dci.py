@@ -103,10 +103,13 @@ def _lasso(codes: Matrix, labels: Indices, test_codes: Matrix, test_labels: Indi
 
     centre, spread = codes.mean(0), np.where(codes.std(0) > 0, codes.std(0), 1.0)
     mean, deviation = labels.mean(), labels.std()
+    values = np.unique(labels)
+    between = (values[:-1] + values[1:]) / 2
     model = Lasso(alpha=LASSO_ALPHA).fit((codes - centre) / spread, (labels - mean) / deviation)
 
     def accuracy(z: Matrix, known: Indices) -> float:
-        return float((np.rint(model.predict((z - centre) / spread) * deviation + mean) == known).mean())
+        predicted = model.predict((z - centre) / spread) * deviation + mean
+        return float((values[np.searchsorted(between, predicted)] == known).mean())
 
     return Fit(np.abs(model.coef_), accuracy(codes, labels), accuracy(test_codes, test_labels))
 

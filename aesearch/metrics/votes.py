@@ -36,15 +36,15 @@ def factor_vae_score(
     A vote is the code whose variance over the images, divided by its variance over all, is the least; for each code
     the factor that it got most of the ``votes`` for is its guess; the score is the share of ``test_votes`` new votes
     guessed right (with 0, of the first ones). codes: (N, L), factors: (N, K), value indices (real ones are cut into 20
-    bins); constant factors are left out. Codes with a deviation below ``active`` never vote; with none left the score
-    is 0 (so scaling codes down may change it). Range 0 to 1, about 1/K for noise. Rewards a code that is constant
-    where a factor is; blind to what else that code or other codes carry: a duplicated code costs nothing, a rotation
-    little (0.85 on dSprites).
+    bins); constant factors are left out. Codes that are constant or have a deviation below ``active`` never vote; with
+    none left the score is 0 (so scaling codes down may change it). Range 0 to 1, about 1/K for noise. Rewards a code
+    that is constant where a factor is; blind to what else that code or other codes carry: a duplicated code costs
+    nothing, a rotation little (0.85 on dSprites).
     Kim and Mnih, "Disentangling by Factorising", ICML 2018; ``active`` as disentanglement_lib.
     """
     z, groups = _prepare(codes, factors)
     deviation = z.std(0, ddof=1)
-    kept = deviation >= active
+    kept = (z.min(0) < z.max(0)) & (deviation >= active)
     if not kept.any():
         return 0.0
     z = z[:, kept] / deviation[kept]
@@ -67,13 +67,13 @@ def votes_of_groups(groups: NDArray[np.floating], fixed: NDArray[np.integer]) ->
     groups: (V, S, L), the codes of S images for each of V votes. fixed: (V,), which factor they share. A code's
     deviation over all images divides it; codes that never vary do not vote, and with none left the score is 0. Range
     from the largest share of a factor (noise) to 1. The rest as of ``factor_vae_score``.
-    Raises ValueError where the lengths differ or a code is not finite.
+    Raises ValueError where the lengths differ, nothing is given or a code is not finite.
     """
-    if groups.ndim != 3 or groups.shape[:1] != fixed.shape or not np.isfinite(groups).all():
+    if groups.ndim != 3 or groups.shape[:1] != fixed.shape or not groups.size or not np.isfinite(groups).all():
         raise ValueError(f"groups must be finite (V, S, L) and fixed (V,), but got {groups.shape} and {fixed.shape}")
     z = groups.astype(np.float64)
     deviation = z.std((0, 1))
-    kept = deviation > 0
+    kept = z.min((0, 1)) < z.max((0, 1))
     if not kept.any():
         return 0.0
     winner = (z[:, :, kept] / deviation[kept]).var(1).argmin(1)
