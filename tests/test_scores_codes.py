@@ -12,11 +12,11 @@ from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import Gaussian, VectorQuantized
 from aesearch.datasets import Data, Digits
 from aesearch.errors import UserError
-from aesearch.metrics import mig
+from aesearch.metrics import beta_vae_score, dci, factor_vae_score, mig, mig_chen, sap, sap_mixed, sap_svm
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, Reconstruction
 from aesearch.protocols import chen, dlib, epoch, fast
-from aesearch.scores import UDR, Disentanglement, Posterior, Source, Trained
+from aesearch.scores import UDR, Disentanglement, Posterior, Source, Trained, protocols
 from aesearch.scores.disentanglement import MEASURES
 from aesearch.scores.source import Sample
 from aesearch.train import TrainConfig, train
@@ -145,6 +145,60 @@ def test_noise_scores_the_floor_and_the_factors_the_ceiling(metric):
         assert reference.ceiling > reference.floor + 0.1
 
 
+def noisy() -> np.ndarray:
+    """Codes of middling quality, one of them small."""
+    codes = perfect() @ np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    codes += 0.5 * np.random.default_rng(4).normal(size=codes.shape)
+    return (codes * [1, 1, 0.04]).astype(np.float32)
+
+
+def measured(metric: str, **fields) -> float:
+    log_vars = np.full((1200, 3), -2.0, np.float32)
+    first, *_ = Disentanglement((metric,), replace(SMALL, **fields)).of_source(source(noisy(), log_vars)).values()
+    return first
+
+
+def test_what_votes_has_the_numbers_of_its_protocol():
+    z, v = noisy(), grid()
+    fields = {"votes": 90, "test_votes": 40, "vote_size": 5, "active": 0.05, "seed": 3}
+    assert measured("factor_vae", **fields) == factor_vae_score(z, v, 90, 40, 5, 0.05, 3)
+    other = [fields | change for change in ({"test_votes": 70}, {"vote_size": 20}, {"active": 0.0}, {"seed": 4})]
+    assert measured("factor_vae", **fields) not in [measured("factor_vae", **changed) for changed in other]
+    fields = {"votes": 90, "test_votes": 40, "pair_size": 3, "pairs": "one_value", "seed": 3}
+    assert measured("beta_vae", **fields) == beta_vae_score(z, v, 90, 40, 3, 3, one_value=True)
+    other = [fields | change for change in ({"test_votes": 70}, {"pair_size": 20}, {"pairs": "own_value"}, {"seed": 4})]
+    assert measured("beta_vae", **fields) not in [measured("beta_vae", **changed) for changed in other]
+
+
+def test_each_form_of_a_metric_is_the_one_that_its_protocol_names():
+    sample = Sample(source(noisy()), SMALL, whole=False)
+    pair = (sample.codes, sample.factors, sample.test_codes, sample.test_factors)
+    forms = {
+        sap(*pair[:2]): measured("sap", sap="r2"),
+        sap_svm(*pair): measured("sap", sap="svm"),
+        sap_mixed(*pair, np.array([True, False, False])): measured("sap", sap="r2", unordered=("shape",)),
+    }
+    assert len(forms) == 3
+    assert all(expected == pytest.approx(found) for expected, found in forms.items())
+    for regressor in ("lasso", "random_forest"):
+        assert measured("dci", regressor=regressor) == dci(*pair, regressor, 0).disentanglement
+    assert measured("dci", regressor="lasso") != measured("dci", regressor="random_forest")
+    fields = {"mig": "posteriors", "samples": 80, "images": 30, "seed": 5}
+    log_vars = np.full((1200, 3), -2.0, np.float32)
+    assert measured("mig", **fields) == mig_chen(noisy(), log_vars, grid(), 80, 30, 5)
+    other = [fields | change for change in ({"samples": 90}, {"images": None}, {"seed": 6})]
+    assert measured("mig", **fields) not in [measured("mig", **changed) for changed in other]
+    assert measured("mig", bins=20) != measured("mig", bins=5)
+
+
+def test_a_protocol_of_several_scores_lists_what_all_of_them_measure():
+    found = protocols((Disentanglement(("mig",)), Disentanglement(("dci",)), UDR(), Disentanglement(("mig",), SMALL)))
+    assert {name: known["measured"] for name, known in found.items()} == {
+        "fast": ["fast.mig", "fast.dci_disentanglement", "fast.dci_completeness", "fast.dci_informativeness"],
+        "small": ["small.mig"],
+    }
+
+
 def test_the_metrics_of_fast_are_high_for_the_factors_and_low_for_noise():
     few = replace(fast, points=800, test_points=400, votes=400, test_votes=200)
     noise = np.random.default_rng(5).normal(size=(1200, 4)).astype(np.float32)
@@ -230,6 +284,10 @@ def make(**fields) -> TrainConfig:
             "two are named 'fast'",
         ),
         ({"monitors": (Disentanglement(("mig",), dlib),)}, "monitors need a protocol that draws the means of a split"),
+        (
+            {"monitors": (Disentanglement(("mig",), replace(fast, mig="posteriors")),)},
+            "monitors need a protocol that draws the means of a split",
+        ),
         ({"monitors": (UDR(),)}, "monitors must be a tuple of scores on codes"),
         ({"scores": (UDR(),), "replicas": 1}, "UDR compares replicas, but got replicas=1"),
         (

@@ -39,9 +39,9 @@ class Rotated(torch.nn.Module):
     def forward(self, x, noise, label=None):
         mean = self.encode(x)
         log_var = torch.full_like(mean, -6.0)
-        # Codes beyond those in use say nothing: their posterior is the prior.
+        # Codes beyond those in use say next to nothing: their posterior is almost the prior.
         log_var[:, self.used :] = 0
-        mean = torch.cat([mean[:, : self.used], torch.zeros_like(mean[:, self.used :])], dim=1)
+        mean = torch.cat([mean[:, : self.used], 0.01 * mean[:, self.used :]], dim=1)
         return type("Output", (), {"code": Code(mean, log_var, noise)})
 
     def encode(self, x, label=None):
@@ -92,6 +92,7 @@ def test_codes_that_say_nothing_do_not_count_for_udr():
     whole = UDR().compare([alike(0), alike(1)], "val")["udr_spearman"]
     one_dead = UDR().compare([alike(0, used=3), alike(0, used=3)], "val")["udr_spearman"]
     assert one_dead == pytest.approx(whole, abs=0.1)
+    assert UDR(points=20).compare([alike(0), odd()], "val") != UDR(points=21).compare([alike(0), odd()], "val")
     nothing = UDR().compare([alike(0, used=0), alike(1)], "val")["udr_lasso"]
     assert nothing == (0.0, 0.0)
 
@@ -103,6 +104,20 @@ def test_the_model_that_agrees_with_no_other_is_the_least_central():
     assert min(values[0], values[2], values[3]) > values[1] + 0.1
     pair = ModelCentrality(votes=80, size=32).compare([alike(0), alike(1)], "val")["model_centrality"]
     assert pair == (1.0, 1.0), "each tells every code of the other"
+
+
+def test_a_judge_is_shown_pixels_not_logits():
+    shown = []
+
+    class Watching(Rotated):
+        def encode(self, x, label=None):
+            shown.append(x)
+            return super().encode(x, label)
+
+    models = [trained(Watching(np.eye(SIDE)), VAE("bernoulli")) for _ in range(2)]
+    ModelCentrality(votes=8, size=8).compare(models, "val")
+    assert len(torch.cat(shown)) == 2 * 8 * 8
+    assert 0 < torch.cat(shown).min() < 0.4 < 0.6 < torch.cat(shown).max() < 1
 
 
 def test_comparisons_are_measured_of_all_replicas_at_once():
@@ -135,6 +150,8 @@ def test_votes_of_groups_by_hand():
     assert votes_of_groups(groups(fixed, (fixed + 1) % 3), fixed) == 1.0, "which code is which does not matter"
     assert votes_of_groups(groups(fixed, np.minimum(fixed, 1)), fixed) == pytest.approx(2 / 3), "two share a code"
     assert votes_of_groups(groups(fixed, np.zeros(60, int)), fixed) == pytest.approx(1 / 3)
+    loud = groups(fixed, fixed) + 0.2 * np.random.default_rng(1).normal(size=(60, 50, 3))
+    assert votes_of_groups(loud * [1, 1000, 0.001], fixed) == 1.0, "nor how far a code reaches"
     dead = np.concatenate([groups(fixed, fixed), np.zeros((60, 50, 1))], axis=2)
     assert votes_of_groups(dead, fixed) == 1.0, "a dead code has the least variance of all, and no vote"
     dead[:, :, 3] = 0.7
@@ -166,6 +183,15 @@ def test_votes_without_a_test_are_judged_on_themselves():
     assert beta_vae_score(codes, F, points=400, test_points=0) > 0.9
     noise = factor_vae_score(NOISE, F, votes=60, test_votes=0)
     assert noise > factor_vae_score(NOISE, F, votes=60, test_votes=2000), "few votes of noise flatter themselves"
+
+
+def test_pairs_of_one_value_tell_a_factor_as_pairs_of_their_own_do():
+    codes = np.hstack([F, NOISE]) / [*F.std(0), 1, 1, 1]
+    for one_value in (False, True):
+        assert beta_vae_score(codes, F, 400, 200, 30, one_value=one_value) > 0.95
+    bare = F[:, :2] / F[:, :2].std(0)
+    found = [beta_vae_score(bare, F, 400, 200, 2, one_value=one_value) for one_value in (False, True)]
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("still", [0.0, 0.1, 0.7])
@@ -250,6 +276,20 @@ def test_samples_of_an_untrained_model_are_farther_than_the_data_is_from_itself(
         Frechet().check(BreastCancer(), VAE("gaussian"))
 
 
+def test_samples_of_a_decoder_that_says_one_thing_are_grey_pictures():
+    digits = Digits().load(None)
+    scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
+    model = Autoencoder(MLP((4,)), (1, 8, 8), 2, Gaussian()).eval()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+    found = Frechet(images=200).measure(trained(model, VAE(), scaled), "test")
+    grey = random_conv_features(np.full((200, 1, 8, 8), 0.5, np.float32))
+    expected = frechet(grey, random_conv_features(scaled.images[scaled.test[:200]]))
+    assert found["frechet_samples"] == pytest.approx(expected, rel=1e-4)
+    assert found["frechet_reconstructions"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_model_without_a_prior_is_sampled_from_a_gaussian_of_its_codes():
     """A linear model that keeps everything has samples of the data's first two moments."""
     digits = Digits().load(None)
@@ -266,14 +306,14 @@ def test_a_model_without_a_prior_is_sampled_from_a_gaussian_of_its_codes():
             return x.flatten(1)
 
         def decode(self, codes, label=None):
+            decoded.append(codes.detach().clone())
             return codes.view(-1, 1, 8, 8)
 
+    decoded = []
     found = Frechet(images=300).measure(trained(Same(), Reconstruction("gaussian"), scaled), "test")
     assert found["frechet_reconstructions"] == pytest.approx(0, abs=1e-6)
-    assert (
-        found["frechet_samples"]
-        < 0.2
-        * Frechet(images=300).measure(
-            trained(Autoencoder(MLP((16,)), (1, 8, 8), 4, Gaussian()).eval(), VAE(), scaled), "test"
-        )["frechet_samples"]
-    )
+    drawn, known = decoded[0].numpy(), scaled.images[scaled.train].reshape(-1, 64)
+    np.testing.assert_allclose(drawn.mean(0), known.mean(0), atol=0.1)
+    assert np.trace(np.cov(drawn.T)) == pytest.approx(np.trace(np.cov(known.T)), rel=0.1)
+    assert np.corrcoef(np.cov(drawn.T).ravel(), np.cov(known.T).ravel())[0, 1] > 0.9
+    assert found["frechet_samples"] < 5 * found["frechet_data"], "an untrained model is at 70"

@@ -163,6 +163,33 @@ def test_the_bound_is_measured_of_as_many_images_as_asked_and_the_same_each_time
     assert few.measure(one, "val") != Likelihood(samples=2, images=400).measure(one, "val")
 
 
+def test_every_image_has_noise_of_its_own():
+    exact = Exact()
+    exact.x[100:200] = exact.x[:100]
+    one = trained(exact.model(0.4), exact)
+    once, twice = (Likelihood(1, images=images).measure(one, "val")["distortion"] for images in (100, 200))
+    assert once != pytest.approx(twice, rel=1e-6)
+    assert once == pytest.approx(twice, rel=0.1)
+
+
+def test_a_conditional_model_is_told_the_label():
+    exact = Exact()
+    model = Autoencoder(Linear(), SHAPE, CODES, Gaussian(), classes=2).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.decoder[0].weight[:, CODES:] = torch.tensor([0.0, 3.0])
+    labels = (np.arange(400) % 2).astype(np.int64)
+    images = (3.0 * labels[:, None, None, None] + np.zeros((400, *SHAPE))).astype(np.float32)
+    one = trained(model, exact)
+    right = replace(one, data=replace(one.data, images=images, labels=labels))
+    right = replace(right, images=lambda index: torch.from_numpy(images[index]))
+    found = Likelihood(2).measure(right, "val")
+    assert found["log_likelihood_2"] == pytest.approx(-3 * math.log(2 * math.pi), abs=1e-5), "no error at all"
+    swapped = replace(right, data=replace(right.data, labels=1 - labels))
+    assert Likelihood(2).measure(swapped, "val")["distortion"] == pytest.approx(27 + 3 * math.log(2 * math.pi))
+
+
 def test_total_correlation_of_the_codes_is_its_closed_form():
     rng = np.random.default_rng(1)
     mix = np.array([[1.0, 0.8, 0.0], [0.0, 0.6, 0.5], [0.3, 0.0, 1.0]])

@@ -191,7 +191,10 @@ class Disentanglement(CodeScore):
         if not labelled:
             return {}
         source = trained.source(None if self.protocol.draws == "all" else split)
-        noise, perfect = _noise(source, trained.model.latent_dim, self.posterior), _perfect(source)
+        noise, perfect = (
+            _noise(source, trained.model.latent_dim, self.posterior),
+            _perfect(source, self.protocol.without),
+        )
         found: dict[str, Reference] = {}
         for one in (Disentanglement((metric,), self.protocol) for metric in labelled):
             floors, ceilings = one._scored(noise, trained.cache), one._scored(perfect, trained.cache)
@@ -245,10 +248,11 @@ def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
     return Constructed(source._replace(encode=encode), _key(f"{latent_dim} of noise", source))
 
 
-def _perfect(source: Source) -> Constructed:
-    """A code for each factor that varies: its value, standardised, with a posterior far narrower than a step."""
+def _perfect(source: Source, without: tuple[str, ...]) -> Constructed:
+    """A code for each counted factor that varies: its standardised value, its posterior far narrower than a step."""
     assert source.factors is not None
-    factors = source.factors[:, source.factors.min(0) < source.factors.max(0)]
+    counted = np.array([name not in without for name in source.names])
+    factors = source.factors[:, counted & (source.factors.min(0) < source.factors.max(0))]
     deviation = factors.std(0)
     codes = ((factors - factors.mean(0)) / deviation).astype(np.float32)
     narrow = (2 * np.log(NARROW / deviation)).astype(np.float32)
