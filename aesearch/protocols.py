@@ -106,6 +106,15 @@ class Protocol:
         return hashlib.sha256(repr((ESTIMATORS, sorted(fields.items()))).encode()).hexdigest()[:8]
 
     @property
+    def posterior(self) -> bool:
+        """Whether codes must have a posterior."""
+        return self.codes == "sampled" or self.mig == "posteriors"
+
+    def counts(self, factor: str) -> bool:
+        """Whether a factor of that name counts."""
+        return factor not in self.without
+
+    @property
     def prefix(self) -> str:
         """What the names of its metrics begin with; nothing for the protocol of every epoch."""
         return "" if self.name == epoch.name else f"{self.name}."

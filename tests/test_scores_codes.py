@@ -42,7 +42,7 @@ class Encoder:
 
 
 def source(codes: np.ndarray, log_vars: np.ndarray | None = None) -> Source:
-    return Source(Encoder(codes, log_vars), len(codes), grid(len(codes) // 60), ("shape", "x", "y"), "all")
+    return Source(Encoder(codes, log_vars), len(codes), grid(len(codes) // 60), ("shape", "x", "y"))
 
 
 def perfect(repeats: int = 20) -> np.ndarray:

@@ -88,7 +88,7 @@ class Trained:
             return self.posterior(index[places])
 
         factors = None if self.data.factors is None else self.data.factors[index]
-        return Source(encode, len(index), factors, self.factor_names, split or "all")
+        return Source(encode, len(index), factors, self.factor_names)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:

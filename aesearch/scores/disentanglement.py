@@ -153,22 +153,17 @@ class Disentanglement(CodeScore):
         return tuple(f"{self.protocol.prefix}{name}" for metric in self.chosen for name in MEASURES[metric].names)
 
     @property
-    def posterior(self) -> bool:
-        """Whether codes must have a posterior."""
-        return self.protocol.codes == "sampled" or self.protocol.mig == "posteriors"
-
-    @property
     def _whole(self) -> bool:
         return self.protocol.mig == "posteriors" or any(MEASURES[metric].whole for metric in self.chosen)
 
     def check(self, data: Dataset, objective: Objective) -> None:
-        counted = {n: s for n, s in data.factor_sizes.items() if s > 1 and n not in self.protocol.without}
+        counted = {n: s for n, s in data.factor_sizes.items() if s > 1 and self.protocol.counts(n)}
         labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
         if labelled and not counted:
             raise UserError(
                 f"{', '.join(labelled)} need ground-truth factors that vary, as of Sprites(), but got {data}"
             )
-        if self.posterior and not objective.variational:
+        if self.protocol.posterior and not objective.variational:
             raise UserError(
                 f"the protocol {self.protocol.name} needs posteriors, as of VAE(), but got {objective}; "
                 'write replace(..., codes="mean", mig="binned")'
@@ -191,10 +186,8 @@ class Disentanglement(CodeScore):
         if not labelled:
             return {}
         source = trained.source(None if self.protocol.draws == "all" else split)
-        noise, perfect = (
-            _noise(source, trained.model.latent_dim, self.posterior),
-            _perfect(source, self.protocol.without),
-        )
+        noise = _noise(source, trained.model.latent_dim, self.protocol.posterior)
+        perfect = _perfect(source, self.protocol)
         found: dict[str, Reference] = {}
         for one in (Disentanglement((metric,), self.protocol) for metric in labelled):
             floors, ceilings = one._scored(noise, trained.cache), one._scored(perfect, trained.cache)
@@ -248,10 +241,10 @@ def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
     return Constructed(source._replace(encode=encode), _key(f"{latent_dim} of noise", source))
 
 
-def _perfect(source: Source, without: tuple[str, ...]) -> Constructed:
+def _perfect(source: Source, protocol: Protocol) -> Constructed:
     """A code for each counted factor that varies: its standardised value, its posterior far narrower than a step."""
     assert source.factors is not None
-    counted = np.array([name not in without for name in source.names])
+    counted = np.array([protocol.counts(name) for name in source.names])
     factors = source.factors[:, counted & (source.factors.min(0) < source.factors.max(0))]
     deviation = factors.std(0)
     codes = ((factors - factors.mean(0)) / deviation).astype(np.float32)

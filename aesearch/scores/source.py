@@ -24,14 +24,12 @@ class Source(NamedTuple):
     """Items that can be encoded: all of a data set, or those of a split.
 
     encode: places (N,), from 0 to ``size`` - 1, to their codes. factors: (size, K), or None. names: of the factors.
-    what: "all", or the name of the split.
     """
 
     encode: Callable[[Places], Posterior]
     size: int
     factors: NDArray[np.int64] | None
     names: tuple[str, ...]
-    what: str
 
 
 class Sample:
@@ -87,7 +85,7 @@ class Sample:
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
         """Which factors the protocol counts, (K,)."""
-        return np.array([name not in self.protocol.without for name in self.source.names])
+        return np.array([self.protocol.counts(name) for name in self.source.names])
 
     @property
     def factors(self) -> NDArray[np.int64]:

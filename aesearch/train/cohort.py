@@ -219,7 +219,7 @@ class Cohort:
             return Posterior(codes[places], None)
 
         factors = None if self.data.factors is None else self.data.factors[index]
-        return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes), "split")
+        return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes))
 
     def keep_best(self, epoch: int, val_losses: Values) -> None:
         """Remember each replica's weights if its val loss is its lowest so far, or if losses cannot be compared."""

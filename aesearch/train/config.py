@@ -121,8 +121,7 @@ class TrainConfig:
 
     def _check_protocols(self) -> None:
         for monitor in self.monitored:
-            sampled = monitor.protocol.codes == "sampled" or monitor.protocol.mig == "posteriors"
-            if monitor.protocol.draws == "all" or sampled or "val" not in monitor.splits:
+            if monitor.protocol.draws == "all" or monitor.protocol.posterior or "val" not in monitor.splits:
                 raise UserError(
                     f"monitors need a protocol that draws the means of a split, such as fast, but got "
                     f"{monitor.protocol.name}; move it to scores"
