@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Wine,
     )
     from aesearch.model import Model, load_model
-    from aesearch.stopping import ASHA, Pareto
+    from aesearch.stopping import ASHA, Hyperband, Median, Pareto, Plateau
     from aesearch.study import AtLeast, AtMost, Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
 
@@ -42,7 +42,10 @@ _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
     "ASHA": "aesearch.stopping",
+    "Hyperband": "aesearch.stopping",
+    "Median": "aesearch.stopping",
     "Pareto": "aesearch.stopping",
+    "Plateau": "aesearch.stopping",
     "AtLeast": "aesearch.study",
     "AtMost": "aesearch.study",
     "Maximize": "aesearch.study",
@@ -71,13 +74,16 @@ __all__ = [
     "DSprites",
     "Digits",
     "FashionMNIST",
+    "Hyperband",
     "ImageFolder",
     "Iris",
     "Maximize",
+    "Median",
     "Minimize",
     "Model",
     "OneClass",
     "Pareto",
+    "Plateau",
     "Shapes3D",
     "SmallNORB",
     "Sprites",

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import aesearch
 from aesearch.errors import UserError
-from aesearch.records import Record
+from aesearch.records import Record, medians
 from aesearch.study import Study
 from aesearch.train import TrainConfig
 
@@ -102,21 +102,25 @@ class Ledger:
                 self.tell(key, *ended)
                 continue
             if key is not None:
-                self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
+                self._enqueue_again(key, frozen)
             self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
 
     def retry_failed(self) -> int:
         """Queue the failed trials again, under their keys, to go on from what they have; how many there are."""
         failed = {key: frozen for key, frozen in self.finished().items() if frozen.state == TrialState.FAIL}
         for key, frozen in failed.items():
-            self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
+            self._enqueue_again(key, frozen)
         return len(failed)
+
+    def _enqueue_again(self, key: int, trial: FrozenTrial) -> None:
+        """Queue a trial to be tried once more, under the same key and from what it has."""
+        self.optuna_study.enqueue_trial(trial.params, user_attrs={"key": key, "again_for": trial.number})
 
     def _ended(self, key: int) -> tuple[str, list[float] | None, str] | None:
         """State, values and reason of a trial by its record alone; None if it was still running."""
         closed, result = self.record(key).read("state.json"), self.record(key).read("result.json")
         if result and closed.get("state", "COMPLETE") == "COMPLETE":
-            return "COMPLETE", [float(np.median(result["metrics"][m.name])) for m in self.study.searched], ""
+            return "COMPLETE", medians(result["metrics"], self.searched), ""
         return (closed["state"], None, closed["reason"]) if closed else None
 
     def trials(self) -> dict[int, FrozenTrial]:
@@ -155,15 +159,16 @@ class Ledger:
 
     def intermediate(self) -> dict[int, dict[int, list[float]]]:
         """The searched metrics after each epoch of each trial that has begun, by key and epoch: medians of replicas."""
-        names = [metric.name for metric in self.study.searched]
-        return {
-            key: {
-                line["epoch"]: [float(np.median(line["metrics"][name])) for name in names]
-                for line in self.record(key).history()
-                if all(name in line["metrics"] for name in names)
-            }
-            for key in self.trials()
-        }
+        return {key: self._values(key) for key in self.trials()}
+
+    def _values(self, key: int) -> dict[int, list[float]]:
+        values = {line["epoch"]: medians(line["metrics"], self.searched) for line in self.record(key).history()}
+        return {epoch: found for epoch, found in values.items() if np.isfinite(found).all()}
+
+    @property
+    def searched(self) -> list[str]:
+        """The names of the searched metrics."""
+        return [metric.name for metric in self.study.searched]
 
     def report(self, key: int, value: float, epoch: int) -> None:
         """An intermediate value of a single searched metric, for samplers that learn from stopped trials."""
@@ -179,7 +184,7 @@ class Ledger:
             trial.set_user_attr("reason", reason)
         if state == "PRUNED" and len(self.study.searched) > 1:
             # Optuna keeps intermediate values of single metrics only.
-            trial.set_user_attr("intermediate_values", self.intermediate()[key])
+            trial.set_user_attr("intermediate_values", self._values(key))
         if state == "COMPLETE":
             for name, violation in self._violations(key).items():
                 trial.set_constraint(name, violation)
@@ -191,9 +196,10 @@ class Ledger:
     def _violations(self, key: int) -> dict[str, float]:
         """By how much a finished trial breaks each bound."""
         metrics = self.record(key).read("result.json").get("metrics", {})
+        values = medians(metrics, [one.name for one in self.study.constraints])
         return {
-            f"{one.name} {one.kind}": one.violation(float(np.median(metrics[one.name])))
-            for one in self.study.constraints
+            f"{one.name} {one.kind}": one.violation(value)
+            for one, value in zip(self.study.constraints, values, strict=True)
         }
 
     @property

@@ -15,14 +15,18 @@ Tracking reads these files only, so whatever is in them can be sent to MLflow la
 """
 
 import json
+import math
 import os
 import shutil
 import socket
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aesearch.train import Epoch
 
@@ -37,6 +41,11 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         parts = (part.get("protocols", {}).get(name, {}).get("measured", []) for part in (first, second))
         both["protocols"][name] = known | {"measured": list(dict.fromkeys(metric for part in parts for metric in part))}
     return both
+
+
+def medians(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
+    """What a search sees of the named metrics: the median over replicas; NaN of what is not measured yet."""
+    return [float(np.median(metrics.get(name, (math.nan,)))) for name in names]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
 from aesearch.scores import Comparison
-from aesearch.stopping import ASHA, Pareto
+from aesearch.stopping import Plateau, Rule
 from aesearch.train import TrainConfig
 
 Space = Callable[[optuna.Trial], TrainConfig]
@@ -108,7 +108,7 @@ class Study:
     metrics: tuple[Metric, ...] | Metric
     n_trials: int | None = None
     sampler: str | BaseSampler = "tpe"
-    early_stopping: ASHA | Pareto | None = None
+    early_stopping: Rule | Plateau | None = None
     cpus: float = 1
     gpus: float | None = None
     max_concurrent: int | None = None
@@ -128,10 +128,12 @@ class Study:
             raise UserError(f"a study's name must be made of letters, digits, '_', '-' and '.', but got {self.name!r}")
         if len(self.searched) not in (1, 2):
             raise UserError(f"a study searches over one or two metrics, but got {len(self.searched)}")
-        if not isinstance(self.early_stopping, ASHA | Pareto | None):
-            raise UserError(f"early_stopping must be a rule, such as Pareto(), but got {self.early_stopping!r}")
-        if isinstance(self.early_stopping, ASHA) and len(self.searched) == 2:
-            raise UserError("ASHA needs a single metric, but got two; write early_stopping=Pareto()")
+        rule = self.early_stopping
+        if not isinstance(rule, Rule | Plateau | None):
+            raise UserError(f"early_stopping must be a rule, such as Pareto(), but got {rule!r}")
+        if rule and len(self.searched) > (rule.most_metrics if isinstance(rule, Rule) else 1):
+            kind = type(rule).__name__
+            raise UserError(f"{kind} needs a single metric, but got two; write early_stopping=Pareto()")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {self.sampler!r}: {nearest(self.sampler, SAMPLERS)}")
         if self.n_trials is None and self.sampler != "grid":

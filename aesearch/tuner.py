@@ -3,7 +3,6 @@
 import faulthandler
 import gc
 import logging
-import math
 import os
 import re
 import signal
@@ -31,16 +30,25 @@ import numpy as np
 import ray
 import torch
 from ray import cloudpickle, tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
-from aesearch.records import Record
-from aesearch.stopping import Pareto, Rungs
+from aesearch.records import Record, medians
+from aesearch.stopping import Judge, Plateau, Rule
 from aesearch.study import Study
-from aesearch.train import Checkpoint, Epoch, NonFiniteLossError, TrainConfig, read_checkpoint, train, write_checkpoint
+from aesearch.train import (
+    Checkpoint,
+    Epoch,
+    NonFiniteLossError,
+    TrainConfig,
+    Values,
+    read_checkpoint,
+    train,
+    write_checkpoint,
+)
 
 MOST_ATTEMPTS = 3  # of a trial whose worker dies
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
@@ -99,6 +107,8 @@ def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch:
         "device": "cuda" if gpus else "cpu",
         "checkpoint_seconds": study.checkpoint_seconds,
         "epoch_seconds": study.epoch_seconds,
+        "plateau": study.early_stopping if isinstance(study.early_stopping, Plateau) else None,
+        "sign": study.searched[0].sign,
     }
     searcher = LedgerSearcher(ledger, task, changed, watch)
     tuner = tune.Tuner(
@@ -143,34 +153,23 @@ def _lost(ledger: Ledger, broken: str, under_way: set[int], crashes: Counter[int
 
 
 def _scheduler(ledger: Ledger, keys: Mapping[str, int]) -> TrialScheduler:
-    study, rule = ledger.study, ledger.study.early_stopping
-    if rule is None:
+    rule = ledger.study.early_stopping
+    if not isinstance(rule, Rule):
         return FIFOScheduler()
-    # One more than the longest trial: the last epoch must finish by itself, not be stopped.
-    most = 1 + max(config.epochs for _, config in study.probes)
-    if isinstance(rule, Pareto):
-        return ParetoScheduler(ledger, keys, Rungs(rule, most))
-    return ASHAScheduler(
-        time_attr="epoch",
-        metric="value0",
-        mode=study.searched[0].direction[:3],
-        max_t=most,
-        grace_period=rule.grace,
-        reduction_factor=rule.factor,
-    )
+    return JudgedScheduler(ledger, keys, rule.judge(max(config.epochs for _, config in ledger.study.probes)))
 
 
-class ParetoScheduler(FIFOScheduler):
-    """Stops trials by their Pareto rank at rungs; the ledger's records say what others reached before this driver."""
+class JudgedScheduler(FIFOScheduler):
+    """Stops trials as the study's rule says; the ledger's records say what others reached before this driver."""
 
-    def __init__(self, ledger: Ledger, keys: Mapping[str, int], rungs: Rungs) -> None:
+    def __init__(self, ledger: Ledger, keys: Mapping[str, int], judge: Judge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys = keys
-        self.rungs = rungs
+        self.judge = judge
         self.signs = [metric.sign for metric in ledger.study.searched]
         for key, values in ledger.intermediate().items():
             for epoch, of_epoch in values.items():
-                rungs.record(key, epoch, self._costs(of_epoch))
+                judge.record(key, epoch, self._costs(of_epoch))
 
     def _costs(self, values: Sequence[float]) -> tuple[float, ...]:
         return tuple(sign * value for sign, value in zip(self.signs, values, strict=True))
@@ -179,7 +178,7 @@ class ParetoScheduler(FIFOScheduler):
         if result.get("final", True):
             return str(TrialScheduler.CONTINUE)
         values = [result[f"value{i}"] for i in range(len(self.signs))]
-        stops = self.rungs.stops(self.keys[trial.trial_id], result["epoch"], self._costs(values))
+        stops = self.judge.stops(self.keys[trial.trial_id], result["epoch"], self._costs(values))
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
 
@@ -261,7 +260,7 @@ class LedgerSearcher(Searcher):
     def __init__(self, ledger: Ledger, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher) -> None:
         super().__init__()
         self.ledger = ledger
-        self.task = task | {"searched": [metric.name for metric in ledger.study.searched]}
+        self.task = task | {"searched": ledger.searched}
         self.changed = changed
         self.watch = watch
         self.keys: dict[str, int] = {}
@@ -290,7 +289,7 @@ class LedgerSearcher(Searcher):
             reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
             self.ledger.tell(key, "FAIL", reason=reason)
         elif result["final"]:
-            values = [result[f"value{i}"] for i in range(len(self.ledger.study.searched))]
+            values = [result[f"value{i}"] for i in range(len(self.ledger.searched))]
             self.ledger.tell(key, "COMPLETE", values)
         else:
             # Tune does not pass the result at which it stops a trial to on_trial_result.
@@ -366,7 +365,8 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     for remark in remarks:
         record.remark(remark)
     kept = time.perf_counter()
-    epochs = train(config, data, task["device"], cache=Path(task["data"]), start=start)
+    ends = _plateau(task, done[: start.epoch if start else 0])
+    epochs = train(config, data, task["device"], cache=Path(task["data"]), start=start, ends=ends)
     for epoch in _watched(epochs, task["epoch_seconds"], record.folder / "hung.txt"):
         metrics = epoch.metrics
         if epoch.result:
@@ -390,11 +390,27 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
                 }
             )
         # A score is measured at the end only: until then its value is not known.
-        known = [metrics.get(name, (math.nan,)) for name in task["searched"]]
-        values = {f"value{i}": float(np.median(measured)) for i, measured in enumerate(known)}
+        values = {f"value{i}": value for i, value in enumerate(medians(metrics, task["searched"]))}
         tune.report(
             {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
         )
+
+
+def _plateau(task: dict[str, Any], before: Sequence[dict[str, Any]]) -> Callable[[Mapping[str, Values]], bool] | None:
+    """Whether the searched metric has come to rest, told each epoch after those of the history ``before``."""
+    if task["plateau"] is None:
+        return None
+
+    def cost(metrics: Mapping[str, Values]) -> float:
+        return float(task["sign"] * medians(metrics, task["searched"])[0])
+
+    costs = [cost(line["metrics"]) for line in before]
+
+    def ends(metrics: Mapping[str, Values]) -> bool:
+        costs.append(cost(metrics))
+        return bool(task["plateau"].reached(costs))
+
+    return ends
 
 
 def _keep(record: Record, checkpoint: Checkpoint, config: TrainConfig) -> None:

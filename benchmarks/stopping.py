@@ -16,7 +16,7 @@ import torch
 from table import print_table
 
 from aesearch import Pareto, load_study
-from aesearch.stopping import Rungs, hypervolume
+from aesearch.stopping import hypervolume
 from aesearch.train import train
 
 STUDY = Path(__file__).parents[1] / "studies" / "beta_sweep.py"
@@ -43,12 +43,12 @@ def curves(seed: int, trials: int, data_root: Path) -> list[Curve]:
 def replay(found: list[Curve], rule: Pareto | None) -> tuple[int, list[tuple[float, float]]]:
     """The epochs that a search takes, and the last values of the trials that finish."""
     most = max(map(len, found))
-    rungs = Rungs(rule, most) if rule else None
+    judge = rule.judge(most) if rule else None
     spent, finished = 0, []
     for key, curve in enumerate(found):
         for epoch, costs in enumerate(curve, start=1):
             spent += 1
-            if rungs and epoch < len(curve) and rungs.stops(key, epoch, costs):
+            if judge and epoch < len(curve) and judge.stops(key, epoch, costs):
                 break
         else:
             finished.append(curve[-1])

@@ -9,15 +9,14 @@ import pytest
 from conftest import TINY
 from mlflow import MlflowClient
 
-from aesearch import ASHA, Maximize, Minimize, Pareto, Study, TrainConfig
+from aesearch import ASHA, Hyperband, Maximize, Median, Minimize, Pareto, Plateau, Study, TrainConfig
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Reconstruction
-from aesearch.stopping import Rungs
 from aesearch.tracking import Tracker, read_study
-from aesearch.tuner import ParetoScheduler, Where, run_study
+from aesearch.tuner import JudgedScheduler, Where, run_study
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -210,7 +209,38 @@ def test_two_metrics_stop_a_trial_that_others_dominate_and_none_on_the_front(in_
         assert kept == [rows.loc[rate, "val/mse"], rows.loc[rate, "val/elbo"]]
     # Another driver knows what was reached, so the first of its trials can be stopped.
     ledger = Ledger.open(study, in_tmp / "home")
-    scheduler = ParetoScheduler(ledger, {}, Rungs(Pareto(1, 2), 7))
+    scheduler = JudgedScheduler(ledger, {}, Pareto(1, 2).judge(7))
     ledger.close()
-    assert len(scheduler.rungs.reached[1]) == 4
-    assert scheduler.rungs.stops(9, 1, (1.0, 1e9))
+    assert len(scheduler.judge.reached[1]) == 4
+    assert scheduler.judge.stops(9, 1, (1.0, 1e9))
+
+
+@pytest.mark.parametrize("rule", [Median(1, 1), Hyperband(1, 2)])
+def test_rules_of_one_metric_stop_the_slowest(in_tmp, data_root, rule):
+    def rates(trial):
+        rate = trial.suggest_categorical("rate", [1e-2, 3e-3, 1e-3, 1e-5, 3e-6, 1e-6])
+        return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=1, epochs=4, learning_rate=rate)
+
+    study = Study("one", rates, Minimize("val/mse"), sampler="grid", early_stopping=rule, max_concurrent=1)
+    ledger, uri = search(study, in_tmp, data_root)
+    rows = read_study(uri, "one").trials.set_index("param:rate")
+    assert rows.loc[1e-2, "state"] == "COMPLETE"
+    assert "PRUNED" in set(rows.loc[[1e-5, 3e-6, 1e-6], "state"])
+    for _, row in rows.iterrows():
+        assert row["epochs"] == (4 if row["state"] == "COMPLETE" else row["epochs"])
+        assert row["state"] == "COMPLETE" or row["epochs"] < 4
+    assert ledger.counts()["PRUNED"] == (rows["state"] == "PRUNED").sum()
+
+
+def test_a_trial_on_a_plateau_ends_early_and_is_complete(in_tmp, data_root):
+    def rates(trial):
+        rate = trial.suggest_categorical("rate", [1e-9, 1e-2])
+        return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=2, epochs=6, learning_rate=rate)
+
+    rule = Plateau(patience=2, gain=1e-4)
+    study = Study("rest", rates, Minimize("val/mse"), sampler="grid", early_stopping=rule, max_concurrent=1)
+    _, uri = search(study, in_tmp, data_root)
+    rows = read_study(uri, "rest").trials.set_index("param:rate")
+    assert rows["state"].tolist() == ["COMPLETE"] * 2
+    assert rows["epochs"].to_dict() == {1e-9: 3, 1e-2: 6}
+    assert rows["test/mse"].notna().all()

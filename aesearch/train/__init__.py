@@ -1,6 +1,7 @@
 """Training: a configuration in, the metrics of each epoch out."""
 
 from aesearch.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from aesearch.train.cohort import Values
 from aesearch.train.config import TrainConfig
 from aesearch.train.loop import Epoch, NonFiniteLossError, Result, replica_seed, train
 
@@ -10,6 +11,7 @@ __all__ = [
     "NonFiniteLossError",
     "Result",
     "TrainConfig",
+    "Values",
     "read_checkpoint",
     "replica_seed",
     "train",

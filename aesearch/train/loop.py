@@ -66,13 +66,15 @@ def train(
     streaming: bool | None = None,
     cache: Path | None = None,
     start: Checkpoint | None = None,
+    ends: Callable[[Mapping[str, Values]], bool] | None = None,
 ) -> Iterator[Epoch]:
     """Train all replicas of ``config`` on ``data``, yielding after each epoch.
 
     On a GPU one vmapped program, replayed as a CUDA graph, trains all replicas; on a CPU each has its own (vmap costs
     1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
     are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
-    CPU the epochs after it are, to the bit, those of a training that was never interrupted.
+    CPU the epochs after it are, to the bit, those of a training that was never interrupted. ends: told the metrics of
+    each epoch before the last, whether this one is the last.
     Raises NonFiniteLossError at the end of the epoch in which a loss diverged, ValueError for another's checkpoint.
     """
     device = torch.device(device)
@@ -94,9 +96,12 @@ def train(
         metrics = losses | _joined([cohort.score("val") for cohort in cohorts])
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):
             cohort.keep_best(number, val_losses)
-        result = _result(cohorts, cache) if number == config.epochs else None
+        last = number == config.epochs or (ends is not None and ends(metrics))
+        result = _result(cohorts, cache) if last else None
         checkpoint = partial(_checkpoint, number, cohorts)
         yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result, checkpoint)
+        if last:
+            return
 
 
 def _checkpoint(epoch: int, cohorts: list[Cohort]) -> Checkpoint:
