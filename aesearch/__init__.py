@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Wine,
     )
     from aesearch.model import Model, load_model
+    from aesearch.seeds import Adaptive
     from aesearch.stopping import ASHA, Hyperband, Median, Pareto, Plateau
     from aesearch.study import AtLeast, AtMost, Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
+    "Adaptive": "aesearch.seeds",
     "ASHA": "aesearch.stopping",
     "Hyperband": "aesearch.stopping",
     "Median": "aesearch.stopping",
@@ -65,6 +67,7 @@ __all__ = [
     "MNIST",
     "MPI3D",
     "SVHN",
+    "Adaptive",
     "Arrays",
     "AtLeast",
     "AtMost",

@@ -10,7 +10,7 @@ import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,7 @@ class Ledger:
         config: TrainConfig | Exception
         try:
             config = self.study.config(trial)
+            config = replace(config, replicas=config.first_replicas)
         except Exception as error:
             config = error
         distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
@@ -164,6 +165,17 @@ class Ledger:
     def _values(self, key: int) -> dict[int, list[float]]:
         values = {line["epoch"]: medians(line["metrics"], self.searched) for line in self.record(key).history()}
         return {epoch: found for epoch, found in values.items() if np.isfinite(found).all()}
+
+    def rivals(self) -> list[int]:
+        """The complete trials that keep all bounds, all of them where none does."""
+        complete = [key for key, trial in self.trials().items() if trial.state == TrialState.COMPLETE]
+        keeping = [key for key in complete if all(value <= 0 for value in self._violations(key).values())]
+        return keeping or complete
+
+    def replicas(self, key: int) -> dict[str, list[float]]:
+        """The searched metrics of each replica of a complete trial."""
+        metrics = self.record(key).read("result.json")["metrics"]
+        return {name: metrics[name] for name in self.searched}
 
     @property
     def searched(self) -> list[str]:
@@ -201,6 +213,11 @@ class Ledger:
             f"{one.name} {one.kind}": one.violation(value)
             for one, value in zip(self.study.constraints, values, strict=True)
         }
+
+    @property
+    def left(self) -> int:
+        """How many trials have not ended yet."""
+        return self.total - len(self.finished())
 
     @property
     def total(self) -> int:

@@ -10,6 +10,7 @@
     failure.json      worker  the reason and traceback of a failure
     state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
     artifacts/        worker  the trained model and its pictures
+    more/             worker  further replicas of a complete trial that are being trained, a folder like this one
 
 Tracking reads these files only, so whatever is in them can be sent to MLflow later, and again.
 """
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from aesearch.train import Epoch
+from aesearch.train import Epoch, Result
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +47,18 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 def medians(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
     """What a search sees of the named metrics: the median over replicas; NaN of what is not measured yet."""
     return [float(np.median(metrics.get(name, (math.nan,)))) for name in names]
+
+
+def summary(result: Result, seconds: float) -> dict[str, Any]:
+    """The content of result.json."""
+    return {
+        "metrics": result.metrics,
+        "selected_epochs": result.epochs,
+        "references": result.references,
+        "protocols": result.protocols,
+        "pictured_replica": int(np.argmin(result.metrics["val/loss"])),
+        "seconds": seconds,
+    }
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,15 @@ class Record:
         with (self.folder / "history.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def join_history(self, part: "Record", start: int) -> None:
+        """Put the epochs of the replicas from ``start`` on, which ``part`` has, beside those of the replicas before."""
+        lines = self.history()
+        for line, other in zip(lines, part.history(), strict=True):
+            line["metrics"] = {
+                name: line["metrics"][name][:start] + values for name, values in other["metrics"].items()
+            }
+        self._replace("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
     def finish(self, result: dict[str, Any]) -> None:
         self._write("result.json", result | {"time_ms": int(time.time() * 1000)})
 
@@ -140,10 +162,13 @@ class Record:
         return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
+        self._replace(name, json.dumps(content, indent=1))
+
+    def _replace(self, name: str, text: str) -> None:
         path = self.folder / name
         unfinished = path.with_suffix(".tmp")
         with unfinished.open("w") as file:
-            json.dump(content, file, indent=1)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         unfinished.rename(path)

@@ -23,6 +23,7 @@ from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
 from aesearch.scores import Comparison
+from aesearch.seeds import Adaptive
 from aesearch.stopping import Plateau, Rule
 from aesearch.train import TrainConfig
 
@@ -160,6 +161,17 @@ class Study:
         return self.metrics if isinstance(self.metrics, tuple) else (self.metrics,)
 
     @property
+    def signs(self) -> list[int]:
+        """Of each searched metric: what makes it one to be minimised."""
+        return [metric.sign for metric in self.searched]
+
+    @property
+    def adaptive(self) -> Adaptive | None:
+        """The rule by which trials get replicas, where their number is not fixed."""
+        rule = self.probes[0][1].replicas
+        return rule if isinstance(rule, Adaptive) else None
+
+    @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
         return [metric.direction for metric in self.searched]
 
@@ -284,6 +296,10 @@ class Study:
         for comparison in self.comparisons:
             for _, config in self.probes:
                 comparison.check(config.data, config.objective)
+        if self.adaptive and {config.replicas for _, config in self.probes} != {self.adaptive}:
+            raise UserError(f"all configurations must have the same replicas={self.adaptive}, but some have others")
+        if self.adaptive and isinstance(self.early_stopping, Plateau):
+            raise UserError("Adaptive replicas need trials of one length, but Plateau() ends each at its own epoch")
         if self.sampler == "grid":
             self.grid()
 

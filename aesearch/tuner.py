@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Read by Ray when it is imported: its own snapshots, loggers and tables are not used.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -26,7 +26,6 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import numpy as np
 import ray
 import torch
 from ray import cloudpickle, tune
@@ -36,7 +35,8 @@ from ray.tune.search import Searcher
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
-from aesearch.records import Record, medians
+from aesearch.race import Race, join, parts
+from aesearch.records import Record, medians, summary
 from aesearch.stopping import Judge, Plateau, Rule
 from aesearch.study import Study
 from aesearch.train import (
@@ -52,6 +52,26 @@ from aesearch.train import (
 
 MOST_ATTEMPTS = 3  # of a trial whose worker dies
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
+
+
+class Queue(Protocol):
+    """What there is to train: a ledger's trials, or the parts of a race. ``left`` counts what has not ended."""
+
+    @property
+    def study(self) -> Study: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def searched(self) -> list[str]: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def running(self) -> Mapping[int, object]: ...
+    def record(self, key: int) -> Record: ...
+    def ask(self) -> tuple[int, TrainConfig | Exception]: ...
+    def report(self, key: int, value: float, epoch: int) -> None: ...
+    def tell(self, key: int, state: str, values: list[float] | None = None, reason: str = "") -> None: ...
+    def settle(self, lost: Mapping[int, str]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -72,32 +92,37 @@ def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watc
 
     Raises KeyboardInterrupt after SIGINT or SIGTERM.
     """
-    study = ledger.study
-    if ledger.total == len(ledger.finished()):
+    if not ledger.left and not parts(ledger):
         return
     # The study file's own classes and functions go to the workers by value: they cannot import it.
-    cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
+    cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
     with _ray(where), _sigterm_as_sigint():
-        crashes: Counter[int] = Counter()
-        while broken := _search(ledger, where, changed, watch):
-            under_way = set(ledger.running)
-            if not under_way:
-                raise RuntimeError(broken)
-            crashes.update(under_way)
-            ledger.settle(_lost(ledger, broken, under_way, crashes))
-            for key in under_way:
-                changed(key)
-            # What is left of the broken search holds workers until it is collected.
-            gc.collect()
-    # After SIGINT fit() returns normally, so only the ledger tells.
-    if len(ledger.finished()) < ledger.total:
+        _work_off(ledger, where, changed, watch)
+        while further := parts(ledger):
+            _work_off(Race(ledger, further), where, changed, watch)
+
+
+def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher) -> None:
+    """Run all of ``queue``, through as many searches as break down. Raises KeyboardInterrupt where some is left."""
+    crashes: Counter[int] = Counter()
+    while broken := _search(queue, where, changed, watch):
+        under_way = {key: queue.record(key) for key in queue.running}
+        if not under_way:
+            raise RuntimeError(broken)
+        crashes.update(under_way.keys())
+        queue.settle(_lost(under_way, broken, crashes))
+        for key in under_way:
+            changed(key)
+        # What is left of the broken search holds workers until it is collected.
+        gc.collect()
+    # After SIGINT fit() returns normally, so only the queue tells.
+    if queue.left:
         raise KeyboardInterrupt
 
 
-def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher) -> str:
-    """Run what is missing. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
-    study = ledger.study
-    remaining = ledger.total - len(ledger.finished())
+def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher) -> str:
+    """Run what is left. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
+    study, remaining = queue.study, queue.left
     if not remaining:
         return ""
     cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
@@ -110,19 +135,19 @@ def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch:
         "plateau": study.early_stopping if isinstance(study.early_stopping, Plateau) else None,
         "sign": study.searched[0].sign,
     }
-    searcher = LedgerSearcher(ledger, task, changed, watch)
+    searcher = QueueSearcher(queue, task, changed, watch)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_scheduler(ledger, searcher.keys),
+            scheduler=_scheduler(queue, searcher.keys),
             num_samples=remaining,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="ray",
-            storage_path=str(ledger.folder),
+            storage_path=str(queue.folder),
             verbose=3 if where.verbose else 0,
             # A worker that dies: the trial goes on from its checkpoint in another one.
             failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS - 1),
@@ -135,7 +160,7 @@ def _search(ledger: Ledger, where: Where, changed: Callable[[int], None], watch:
     return ""
 
 
-def _lost(ledger: Ledger, broken: str, under_way: set[int], crashes: Counter[int]) -> dict[int, str]:
+def _lost(under_way: Mapping[int, Record], broken: str, crashes: Counter[int]) -> dict[int, str]:
     """Of the trials that were ``under_way`` when the search broke, those that are not to be tried again, and why.
 
     Ray names the process that it ended for its memory; where it names none, those that were there too often.
@@ -146,17 +171,17 @@ def _lost(ledger: Ledger, broken: str, under_way: set[int], crashes: Counter[int
     if ended:
         used, limit, pid, own = ended.groups()
         reason = f"out of memory: Ray ended its process, which used {own}, when {used} of {limit} were in use"
-        lost = {key: reason for key in under_way if ledger.record(key).read("worker.json").get("pid") == int(pid)}
+        lost = {key: reason for key, record in under_way.items() if record.read("worker.json").get("pid") == int(pid)}
         if lost:
             return lost
     return {key: broken[:2000] for key in under_way if crashes[key] >= MOST_ATTEMPTS}
 
 
-def _scheduler(ledger: Ledger, keys: Mapping[str, int]) -> TrialScheduler:
-    rule = ledger.study.early_stopping
-    if not isinstance(rule, Rule):
+def _scheduler(queue: Queue, keys: Mapping[str, int]) -> TrialScheduler:
+    rule = queue.study.early_stopping
+    if not isinstance(rule, Rule) or not isinstance(queue, Ledger):
         return FIFOScheduler()
-    return JudgedScheduler(ledger, keys, rule.judge(max(config.epochs for _, config in ledger.study.probes)))
+    return JudgedScheduler(queue, keys, rule.judge(max(config.epochs for _, config in queue.study.probes)))
 
 
 class JudgedScheduler(FIFOScheduler):
@@ -166,7 +191,7 @@ class JudgedScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys = keys
         self.judge = judge
-        self.signs = [metric.sign for metric in ledger.study.searched]
+        self.signs = ledger.study.signs
         for key, values in ledger.intermediate().items():
             for epoch, of_epoch in values.items():
                 judge.record(key, epoch, self._costs(of_epoch))
@@ -251,16 +276,16 @@ def _sigterm_as_sigint() -> Any:
         signal.signal(signal.SIGTERM, before)
 
 
-class LedgerSearcher(Searcher):
-    """Asks the ledger for configurations and tells it, truthfully, how each trial ended.
+class QueueSearcher(Searcher):
+    """Asks a queue for configurations and tells it, truthfully, how each trial ended.
 
     Ray's own OptunaSearch tells an early-stopped trial as complete, and leaves one with a NaN running for ever.
     """
 
-    def __init__(self, ledger: Ledger, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher) -> None:
+    def __init__(self, queue: Queue, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher) -> None:
         super().__init__()
-        self.ledger = ledger
-        self.task = task | {"searched": ledger.searched}
+        self.queue = queue
+        self.task = task | {"searched": queue.searched}
         self.changed = changed
         self.watch = watch
         self.keys: dict[str, int] = {}
@@ -268,12 +293,12 @@ class LedgerSearcher(Searcher):
         self.reported: dict[int, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        key, config = self.ledger.ask()
+        key, config = self.queue.ask()
         self.keys[trial_id] = key
         self.shares[key] = 0.0
         self._notify(key)
         # As bytes: a configuration may hold classes of the study file, which workers cannot import.
-        return self.task | {"folder": str(self.ledger.record(key).folder), "config": cloudpickle.dumps(config)}
+        return self.task | {"folder": str(self.queue.record(key).folder), "config": cloudpickle.dumps(config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         key = self.keys[trial_id]
@@ -284,17 +309,17 @@ class LedgerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         key = self.keys.pop(trial_id)
-        failure = self.ledger.record(key).read("failure.json")
+        failure = self.queue.record(key).read("failure.json")
         if failure or error or not result:
             reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
-            self.ledger.tell(key, "FAIL", reason=reason)
+            self.queue.tell(key, "FAIL", reason=reason)
         elif result["final"]:
-            values = [result[f"value{i}"] for i in range(len(self.ledger.searched))]
-            self.ledger.tell(key, "COMPLETE", values)
+            values = [result[f"value{i}"] for i in range(len(self.queue.searched))]
+            self.queue.tell(key, "COMPLETE", values)
         else:
             # Tune does not pass the result at which it stops a trial to on_trial_result.
             self._report(key, result)
-            self.ledger.tell(key, "PRUNED")
+            self.queue.tell(key, "PRUNED")
         del self.shares[key]
         self._notify(key)
 
@@ -302,7 +327,7 @@ class LedgerSearcher(Searcher):
         """Tell an epoch's value; a trial that goes on from a checkpoint does some epochs again."""
         if result["epoch"] > self.reported.get(key, 0):
             self.reported[key] = result["epoch"]
-            self.ledger.report(key, result["value0"], result["epoch"])
+            self.queue.report(key, result["value0"], result["epoch"])
 
     def _notify(self, key: int) -> None:
         self.changed(key)
@@ -313,10 +338,10 @@ class LedgerSearcher(Searcher):
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger holds all state."""
+        """Nothing: the queue holds all state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger holds all state."""
+        """Nothing: the queue holds all state."""
 
 
 def run_trial(task: dict[str, Any]) -> None:
@@ -366,30 +391,24 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
         record.remark(remark)
     kept = time.perf_counter()
     ends = _plateau(task, done[: start.epoch if start else 0])
-    epochs = train(config, data, task["device"], cache=Path(task["data"]), start=start, ends=ends)
+    begun = record.read("trial.json")
+    part = range(begun["start"], begun["stop"]) if "start" in begun else None
+    cache = Path(task["data"])
+    epochs = train(config, data, task["device"], cache=cache, start=start, ends=ends, replicas=part)
     for epoch in _watched(epochs, task["epoch_seconds"], record.folder / "hung.txt"):
-        metrics = epoch.metrics
-        if epoch.result:
-            metrics = epoch.result.metrics
-            save_artifacts(record.artifacts, config, epoch.result, data)
         # What an interrupted attempt did after its checkpoint is done again, but known already.
         if epoch.number > len(done):
             record.append(epoch, before + time.perf_counter() - started)
         if epoch.checkpoint and not epoch.result and time.perf_counter() - kept >= task["checkpoint_seconds"]:
             _keep(record, epoch.checkpoint(), config)
             kept = time.perf_counter()
-        if epoch.result:
-            record.finish(
-                {
-                    "metrics": epoch.result.metrics,
-                    "selected_epochs": epoch.result.epochs,
-                    "references": epoch.result.references,
-                    "protocols": epoch.result.protocols,
-                    "pictured_replica": int(np.argmin(metrics["val/loss"])),
-                    "seconds": before + time.perf_counter() - started,
-                }
-            )
+        if epoch.result and part:
+            join(Record(record.folder.parents[1]), record, part.start, config, epoch.result, data)
+        elif epoch.result:
+            save_artifacts(record.artifacts, config, epoch.result, data)
+            record.finish(summary(epoch.result, before + time.perf_counter() - started))
         # A score is measured at the end only: until then its value is not known.
+        metrics = epoch.result.metrics if epoch.result else epoch.metrics
         values = {f"value{i}": value for i, value in enumerate(medians(metrics, task["searched"]))}
         tune.report(
             {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}

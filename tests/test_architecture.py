@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aesearch"
 
 ARROWS = {
-    "__init__": {"datasets", "model", "stopping", "study", "train"},
+    "__init__": {"datasets", "model", "seeds", "stopping", "study", "train"},
     "__main__": {
         "errors",
         "ledger",
@@ -47,17 +47,20 @@ ARROWS = {
         "objectives",
         "protocols",
         "scores",
+        "seeds",
     },
     "model": {"autoencoder", "bottlenecks", "datasets", "errors", "objectives", "scores", "train"},
     "serving": {"errors", "model"},
     "use": {"corruptions", "datasets", "errors", "metrics", "model", "objectives"},
     "stopping": {"errors"},
-    "study": {"errors", "scores", "stopping", "train"},
+    "seeds": {"errors", "stopping"},
+    "study": {"errors", "scores", "seeds", "stopping", "train"},
     "rescore": {"datasets", "errors", "model", "protocols", "results", "scores", "study", "train"},
     "records": {"train"},
     "ledger": {"errors", "records", "study", "train"},
     "results": set(),
-    "tuner": {"errors", "ledger", "model", "records", "stopping", "study", "train"},
+    "race": {"datasets", "ledger", "model", "records", "seeds", "study", "train"},
+    "tuner": {"errors", "ledger", "model", "race", "records", "stopping", "study", "train"},
     "tracking": {"errors", "records", "results"},
     "progress": set(),
     "report": {"errors", "metrics", "results"},

@@ -96,8 +96,9 @@ def save_model(
 
 def restore(config: TrainConfig, weights: Mapping[str, Tensor], replica: int) -> Autoencoder:
     """One replica of the ``weights``, each (R, ...), in evaluation mode on the CPU. Raises UserError."""
-    if not 0 <= replica < config.replicas:
-        raise UserError(f"replica must be from 0 to {config.replicas - 1}, but got {replica}")
+    count = len(next(iter(weights.values())))
+    if not 0 <= replica < count:
+        raise UserError(f"replica must be from 0 to {count - 1}, but got {replica}")
     model = config.build()
     try:
         model.load_state_dict({name: tensor[replica] for name, tensor in weights.items()})

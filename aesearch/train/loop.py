@@ -67,6 +67,7 @@ def train(
     cache: Path | None = None,
     start: Checkpoint | None = None,
     ends: Callable[[Mapping[str, Values]], bool] | None = None,
+    replicas: range | None = None,
 ) -> Iterator[Epoch]:
     """Train all replicas of ``config`` on ``data``, yielding after each epoch.
 
@@ -74,13 +75,13 @@ def train(
     1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
     are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
     CPU the epochs after it are, to the bit, those of a training that was never interrupted. ends: told the metrics of
-    each epoch before the last, whether this one is the last.
+    each epoch before the last, whether this one is the last. replicas: only those; with Adaptive() the first.
     Raises NonFiniteLossError at the end of the epoch in which a loss diverged, ValueError for another's checkpoint.
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     feed = Feed(data.images, device, streaming)
-    seeds = [replica_seed(config.seed, replica) for replica in range(config.replicas)]
+    seeds = [replica_seed(config.seed, replica) for replica in replicas or range(config.first_replicas)]
     groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
     graphs = on_gpu and graphed is not False
     cohorts = [Cohort(config, data, feed, group, graphs) for group in groups]
@@ -91,7 +92,8 @@ def train(
         losses = _joined([{"train/loss": cohort.train_epoch()} for cohort in cohorts])
         for replica, loss in enumerate(losses["train/loss"]):
             if not np.isfinite(loss):
-                raise NonFiniteLossError(f"the training loss of replica {replica} is {loss} in epoch {number}")
+                number_of = (replicas or range(config.first_replicas))[replica]
+                raise NonFiniteLossError(f"the training loss of replica {number_of} is {loss} in epoch {number}")
         trained = time.perf_counter()
         metrics = losses | _joined([cohort.score("val") for cohort in cohorts])
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):

@@ -1,0 +1,161 @@
+"""More replicas for trials that could be on the front: with a real Ray, and the real files."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+from test_tuner import search
+
+from aesearch import Adaptive, Maximize, Minimize, Plateau, Study, TrainConfig
+from aesearch.errors import UserError
+from aesearch.ledger import Ledger
+from aesearch.model import load_model
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+from aesearch.race import parts
+from aesearch.scores import UDR
+from aesearch.train import train
+
+
+@dataclass(frozen=True)
+class Dying(BetaVAE):
+    """Kills its process in the second replica's last epoch, once, and writes down each of its steps."""
+
+    folder: str = ""
+
+    def regulariser(self, output, target, step):
+        folder = Path(self.folder)
+        if self.folder and output.logits.requires_grad:
+            with (folder / "steps.txt").open("a") as file:
+                file.write(f"{self.beta} {float(step.progress):.4f}\n")
+            steps = (folder / "steps.txt").read_text().splitlines()
+            second = sum(line.startswith(f"{self.beta} ") for line in steps) > 300
+            if second and float(step.progress) > 0.9 and not (folder / "died").exists():
+                (folder / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().regulariser(output, target, step)
+
+
+def study(name: str, replicas, folder: str = "", **fields) -> Study:
+    """Four trials, the last of which learns next to nothing."""
+
+    def space(trial):
+        beta = trial.suggest_categorical("beta", [0.5, 4.0, 16.0])
+        return TrainConfig(TINY, MLP((16,)), 3, Dying(beta, folder=folder), replicas=replicas, epochs=20, batch_size=64)
+
+    options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1} | fields
+    return Study(name, space, (Minimize("val/mse"), Minimize("val/kl")), **options)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_replicas_that_are_added_are_those_that_would_have_been_there(in_tmp, data_root):
+    rule = Adaptive(1, 3)
+    ledger, _ = search(study("adaptive", rule), in_tmp / "adaptive", data_root)
+    assert ledger.counts() == {"COMPLETE": 3}
+    counts = {key: len(ledger.replicas(key)["val/mse"]) for key in ledger.trials()}
+    assert set(counts.values()) <= {1, 2, 3}
+    assert max(counts.values()) > 1, "mse and kl trade off, so more than one may be on the front"
+    assert parts(ledger) == []
+    for key, count in counts.items():
+        record = ledger.record(key)
+        config = ledger.study.config(ledger.trials()[key])
+        *_, last = train(config, config.data.load(data_root), replicas=range(count))
+        result = record.read("result.json")
+        assert result["metrics"] == {name: list(values) for name, values in last.result.metrics.items()}
+        assert result["selected_epochs"] == list(last.result.epochs)
+        assert [len(line["metrics"]["val/mse"]) for line in record.history()] == [count] * 20
+        assert record.history()[-1]["metrics"]["train/loss"] == list(last.metrics["train/loss"])
+        assert not (record.folder / "more").exists() or not list((record.folder / "more").iterdir())
+        model = load_model(record.artifacts, replica=count - 1, config=config)
+        weights = {name: tensor[count - 1] for name, tensor in last.result.weights.items()}
+        for name, tensor in model.network.state_dict().items():
+            np.testing.assert_array_equal(tensor.numpy(), weights[name].numpy())
+        assert result["pictured_replica"] == int(np.argmin(result["metrics"]["val/loss"]))
+        assert json.loads((record.artifacts / "info.json").read_text())["replica"] == result["pictured_replica"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_part_whose_worker_is_killed_goes_on_and_comes_to_the_same(in_tmp, data_root):
+    whole, _ = search(study("whole", Adaptive(1, 2), str(in_tmp)), in_tmp / "whole", data_root)
+    steps = len((in_tmp / "steps.txt").read_text().splitlines())
+    assert (in_tmp / "died").exists()
+    (in_tmp / "steps.txt").unlink()
+    again, _ = search(study("again", Adaptive(1, 2), str(in_tmp)), in_tmp / "again", data_root)
+    once = len((in_tmp / "steps.txt").read_text().splitlines())
+    assert once <= steps <= once + 2 * 8, "of two epochs at most the steps are done again"
+    for key in again.trials():
+        first, second = (ledger.record(key).read("result.json") for ledger in (whole, again))
+        assert {**first, "seconds": 0, "time_ms": 0} == {**second, "seconds": 0, "time_ms": 0}
+    remarks = [line for key in whole.trials() for line in whole.record(key).remarks()]
+    assert len(remarks) == 1
+    assert remarks[0].startswith("replicas 1 to 1: its process ended; another one goes on after epoch ")
+
+
+FIVE = Adaptive(1, 5)
+
+
+def complete(home: Path, values: list[list[list[float]]], replicas=FIVE) -> Ledger:
+    """A study with complete trials of these values of two metrics per replica, without training."""
+    ledger = Ledger.open(study("made", replicas, sampler="random", n_trials=len(values)), home)
+    for of_trial in values:
+        key, _ = ledger.ask()
+        mse, kl = zip(*of_trial, strict=True)
+        ledger.record(key).finish({"metrics": {"val/mse": mse, "val/kl": kl}})
+        ledger.tell(key, "COMPLETE", [mse[0], kl[0]])
+    return ledger
+
+
+def test_a_part_that_failed_is_not_tried_again(in_tmp):
+    from aesearch.race import Race
+
+    ledger = complete(in_tmp, [[[1.0, 2.0]], [[2.0, 1.0]], [[9.0, 9.0]], [[99.0, 99.0]]])
+    waiting = parts(ledger)
+    assert [(part.key, part.start, part.stop) for part in waiting] == [(0, 1, 2), (1, 1, 2), (2, 1, 2)]
+    race = Race(ledger, waiting)
+    key, config = race.ask()
+    assert (key, config.replicas, race.left) == (0, 2, 3)
+    race.tell(0, "FAIL", reason="it diverged")
+    assert ledger.record(0).remarks() == ["of replicas 1 to 1 nothing came: it diverged"]
+    assert [part.key for part in parts(ledger)] == [1, 2]
+    race.ask()
+    race.settle({})
+    assert [part.key for part in race.waiting] == [2, 1]
+    assert not race.running
+    race.ask()
+    race.settle({2: "out of memory"})
+    assert [part.key for part in race.waiting] == [1]
+    ledger.close()
+
+
+def test_nothing_is_raced_before_the_search_is_done(in_tmp):
+    ledger = complete(in_tmp, [[[1.0, 2.0]], [[2.0, 1.0]]])
+    assert parts(ledger)
+    ledger.close()
+    more = Ledger.open(study("made", Adaptive(1, 5), sampler="random", n_trials=3), in_tmp)
+    assert parts(more) == []
+    more.close()
+
+
+@pytest.mark.parametrize(("first", "most"), [(0, 3), (3, 3), (1.5, 3), (4, 2)])
+def test_a_rule_that_cannot_be_is_refused(first, most):
+    with pytest.raises(UserError, match="Adaptive needs whole numbers 1 <= first < most"):
+        Adaptive(first, most)
+
+
+def test_what_needs_a_fixed_number_of_replicas_is_refused():
+    with pytest.raises(UserError, match="UDR compares a fixed number of replicas, but got replicas=Adaptive"):
+        TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=Adaptive(), scores=(UDR(),))
+    with pytest.raises(UserError, match="Adaptive replicas need trials of one length"):
+        Study("s", study("s", Adaptive()).space, Minimize("val/mse"), sampler="grid", early_stopping=Plateau()).check()
+
+    def mixed(trial):
+        rule = Adaptive(1, trial.suggest_int("most", 2, 4))
+        return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=rule)
+
+    with pytest.raises(UserError, match="all configurations must have the same replicas"):
+        Study("s", mixed, Maximize("val/mig"), n_trials=2).check()
