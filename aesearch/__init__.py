@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aesearch.model import Model, load_model
     from aesearch.seeds import Adaptive
     from aesearch.stopping import ASHA, Hyperband, Median, Pareto, Plateau
-    from aesearch.study import AtLeast, AtMost, Maximize, Minimize, Study, load_study, size
+    from aesearch.study import AtLeast, AtMost, Best, Maximize, Minimize, Study, load_study, size
     from aesearch.train import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -50,6 +50,7 @@ _HOMES = {
     "Plateau": "aesearch.stopping",
     "AtLeast": "aesearch.study",
     "AtMost": "aesearch.study",
+    "Best": "aesearch.study",
     "Maximize": "aesearch.study",
     "Minimize": "aesearch.study",
     "Study": "aesearch.study",
@@ -71,6 +72,7 @@ __all__ = [
     "Arrays",
     "AtLeast",
     "AtMost",
+    "Best",
     "BreastCancer",
     "Cars3D",
     "CelebA",

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from aesearch.study import Study
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+ASKED_SECONDS = 3600
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,23 +42,28 @@ def make_parser() -> Parser:
 
     run = commands.add_parser("run", help="run a study: search, track, report", allow_abbrev=False)
     run.add_argument("study", type=Path, metavar="STUDY", help="a study file, such as studies/beta_sweep.py")
-    run.add_argument("--trials", type=count, metavar="N", help="number of trials, instead of the file's")
-    run.add_argument("--epochs", type=count, metavar="N", help="epochs of each trial")
-    run.add_argument("--replicas", type=count, metavar="N", help="seeds of each trial")
-    run.add_argument("--seed", type=int, metavar="N", help="seed of the sampler and of all replicas")
-    run.add_argument("--max-concurrent", type=count, metavar="N", help="trials at once, at most")
+    _add_overrides(run)
     run.add_argument("--address", metavar="ADDR", help="of a Ray cluster, such as auto; else a Ray of its own")
     _add_store(run)
     _add_folders(run)
-    run.add_argument("--size", choices=["cpu", "gpu"], help="of a study file that has two sizes (cpu)")
     run.add_argument("--fresh", action="store_true", help="start over; the study's old state is moved aside")
     run.add_argument("--retry-failed", action="store_true", help="try the failed trials once more")
+    run.add_argument("--fork", metavar="NAME", help="a new study of that name, whose first trials are this one's best")
+    run.add_argument("--time-budget", type=_parsed("duration"), metavar="TIME", help="such as 2h; what is left goes on")
+    run.add_argument("--disk-budget", type=_parsed("size"), metavar="SIZE", help="of the study's files, such as 20GB")
+    run.add_argument("--yes", action="store_true", help="do not ask before a study of more than an hour")
     run.add_argument("-v", "--verbose", action="store_true", help="let Ray speak")
     run.set_defaults(function=run_command, parser=run)
 
     show = commands.add_parser("show", help="show what a study would do", allow_abbrev=False)
     show.add_argument("study", type=Path, metavar="STUDY")
     show.set_defaults(function=show_command, parser=show)
+
+    plan = commands.add_parser("plan", help="what a study would cost, by a short probe", allow_abbrev=False)
+    plan.add_argument("study", type=Path, metavar="STUDY")
+    _add_overrides(plan)
+    _add_data(plan)
+    plan.set_defaults(function=plan_command, parser=plan)
 
     report = commands.add_parser("report", help="write a study's report again, from MLflow", allow_abbrev=False)
     report.add_argument("study", metavar="STUDY_OR_NAME", help="a study file or the name of a study")
@@ -90,6 +97,29 @@ def make_parser() -> Parser:
     return parser
 
 
+def _parsed(name: str) -> Callable[[str], float]:
+    """An argparse type by the function of that name in aesearch.budgets."""
+
+    def parse(text: str) -> float:
+        from aesearch import budgets
+
+        try:
+            return float(getattr(budgets, name)(text))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=count, metavar="N", help="number of trials, instead of the file's")
+    parser.add_argument("--epochs", type=count, metavar="N", help="epochs of each trial")
+    parser.add_argument("--replicas", type=count, metavar="N", help="seeds of each trial")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampler and of all replicas")
+    parser.add_argument("--max-concurrent", type=count, metavar="N", help="trials at once, at most")
+    parser.add_argument("--size", choices=["cpu", "gpu"], help="of a study file that has two sizes (cpu)")
+
+
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracking-uri", default=DEFAULT_URI, metavar="URI", help=f"MLflow's store or server ({DEFAULT_URI})"
@@ -101,6 +131,10 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--home", type=Path, default=Path(".aesearch"), metavar="DIR", help="of the studies' state (.aesearch)"
     )
+    _add_data(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
     )
@@ -131,8 +165,11 @@ def main(arguments: list[str] | None = None) -> int:
 def run_command(options: argparse.Namespace) -> int:
     """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
     study = _overridden(options)
+    if options.fork:
+        study = _forked(study, options.fork)
 
     # Only now: a wrong study file is to be told before the slow imports.
+    from aesearch.budgets import Budget
     from aesearch.ledger import Ledger, move_aside
     from aesearch.progress import Progress
     from aesearch.tracking import Tracker
@@ -145,9 +182,13 @@ def run_command(options: argparse.Namespace) -> int:
     if options.fresh and (aside := move_aside(study, options.home)):
         print(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)
-    if options.retry_failed:
-        print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
     try:
+        if options.retry_failed:
+            print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
+        budget = Budget(options.time_budget, options.disk_budget)
+        short = options.time_budget is not None and options.time_budget <= ASKED_SECONDS
+        if not (options.yes or options.address or short or ledger.trials()):
+            _ask(study, data, ledger.total)
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
         for key in ledger.finished():
@@ -155,7 +196,7 @@ def run_command(options: argparse.Namespace) -> int:
         progress = Progress(study.name, ledger.total, ledger.counts, ledger.best)
         status = "FAILED"
         try:
-            run_study(ledger, Where(options.address, data, options.verbose), tracker.notify, progress.update)
+            run_study(ledger, Where(options.address, data, options.verbose), tracker.notify, progress.update, budget)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -169,10 +210,13 @@ def run_command(options: argparse.Namespace) -> int:
                 print(f"{study.name}: trial {key}: {remark}")
         if tracker.problem:
             print(f"{study.name}: MLflow lacks some of it: {tracker.problem}; the same command sends it again")
-        if status == "KILLED":
+        if budget.reached:
+            done = f"{len(ledger.finished())} of {ledger.total} trials"
+            print(f"{study.name}: the {budget.reached} budget is used up after {done}; the same command goes on")
+        elif status == "KILLED":
             print(f"{study.name}: interrupted; the same command goes on")
             return 130
-        if study.comparisons and ledger.counts()["COMPLETE"]:
+        if study.comparisons and ledger.counts()["COMPLETE"] and not ledger.left:
             _compare(options, study)
         page = _write_report(options.tracking_uri, study.name, options.out)
         tracker.add_report(page.parent)
@@ -198,6 +242,42 @@ def _overridden(options: argparse.Namespace) -> "Study":
         overrides={name: value for name, value in overrides.items() if value is not None},
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _forked(study: "Study", name: str) -> "Study":
+    """A study of that name, which begins with the best trials of the one that the file is named after."""
+    from dataclasses import replace
+
+    from aesearch.study import Best
+
+    return replace(study, name=name, enqueue=(*study.enqueue, Best(study.name)), forked_from=study.name)
+
+
+def _ask(study: "Study", data: Path, trials: int) -> None:
+    """Have a person agree to more than an hour. Raises UserError where nobody does."""
+    from aesearch.plan import lines, make_plan, quick
+
+    if quick(study, data, trials) < ASKED_SECONDS:
+        return
+    plan = make_plan(study, data, trials)
+    if plan.seconds < ASKED_SECONDS:
+        return
+    print("\n".join(lines(plan, study)))
+    if sys.stdin.isatty() and input("Run it? [y/N] ").strip().lower() in ("y", "yes"):
+        return
+    raise UserError(
+        f"more than an hour must be agreed to, but {study.name} takes longer; write --yes or --time-budget 1h"
+    )
+
+
+def plan_command(options: argparse.Namespace) -> int:
+    """Print what a study would cost."""
+    study = _overridden(options)
+
+    from aesearch.plan import lines, make_plan
+
+    print("\n".join(lines(make_plan(study, _data_folder(options.data), study.n_trials or len(study.grid())), study)))
+    return 0
 
 
 def _data_folder(given: Path | None) -> Path:

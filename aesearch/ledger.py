@@ -5,12 +5,14 @@ It outlives any driver: the same command again goes on with what is missing.
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,21 @@ import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 import aesearch
-from aesearch.errors import UserError
+from aesearch.errors import UserError, nearest
 from aesearch.records import Record, medians
-from aesearch.study import Study
+from aesearch.stopping import front, ranked
+from aesearch.study import Best, Study, contains
 from aesearch.train import TrainConfig
 
 # Entries of a study's spec that mean something to a person when they change.
 NAMED = ("metrics", "early_stopping", "constraints", "protocols")
+# What decides what a training comes to, beside the code.
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "ray", "optuna", "mlflow", "pandas")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -58,6 +64,7 @@ class Ledger:
             ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
             ledger._enqueue_grid()
+            ledger._enqueue_points(home)
             ledger.settle({})
             if ledger.trials() and not isinstance(study.sampler, str):
                 # Whatever it drew before, it must not draw again.
@@ -80,13 +87,39 @@ class Ledger:
             raise UserError(
                 f"the space, metrics and budget of a study must not change, but of {self.study.name} "
                 f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
-                "give the study another name, or start over with --fresh, which moves the old one aside"
+                "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
             )
 
     def _enqueue_grid(self) -> None:
         if self.study.sampler == "grid":
             for params in self.study.grid()[: self.study.n_trials]:
                 self.optuna_study.enqueue_trial(params, skip_if_exists=True)
+
+    def _enqueue_points(self, home: Path) -> None:
+        for one in self.study.enqueue:
+            for point in self._points_of(one, home) if isinstance(one, Best) else [one]:
+                self.optuna_study.enqueue_trial(dict(point), skip_if_exists=True)
+
+    def _points_of(self, best: Best, home: Path) -> list[dict[str, Any]]:
+        """The parameters of another study's best trials that are in this one's space."""
+        path = home.absolute() / best.study / "ledger.db"
+        if not path.exists():
+            known = [folder.parent.name for folder in home.absolute().glob("*/ledger.db")]
+            raise UserError(f"there is no study {best.study!r} below {home}: {nearest(best.study, known)}")
+        other = _read_optuna_study(best.study, path)
+        complete = other.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        signs = [1 if direction == StudyDirection.MINIMIZE else -1 for direction in other.directions]
+        costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in complete]
+        places = [position for _, position in ranked(costs)]
+        space = self.study.distributions
+        return [
+            {
+                name: value
+                for name, value in complete[places.index(position)].params.items()
+                if name in space and contains(space[name], value)
+            }
+            for position in range(min(best.most, len(complete)))
+        ]
 
     def settle(self, lost: Mapping[int, str]) -> None:
         """Trials that a dead driver, or a search that broke, left running: tell how they ended, or queue them again.
@@ -135,6 +168,10 @@ class Ledger:
     def record(self, key: int) -> Record:
         return Record(self.folder / "trials" / f"{key:05d}")
 
+    def trial(self, key: int) -> Record:
+        """Of a whole trial, where ``record`` may be that of a part."""
+        return self.record(key)
+
     def ask(self) -> tuple[int, TrainConfig | Exception]:
         """The next trial: its key, and its configuration or why the space could not make it. Its record is begun."""
         following = max(self.trials(), default=-1) + 1
@@ -168,9 +205,33 @@ class Ledger:
 
     def rivals(self) -> list[int]:
         """The complete trials that keep all bounds, all of them where none does."""
-        complete = [key for key, trial in self.trials().items() if trial.state == TrialState.COMPLETE]
-        keeping = [key for key in complete if all(value <= 0 for value in self._violations(key).values())]
-        return keeping or complete
+        complete = {key: trial for key, trial in self.trials().items() if trial.state == TrialState.COMPLETE}
+        keeping = [key for key, trial in complete.items() if all(value <= 0 for value in trial.constraints.values())]
+        return keeping or list(complete)
+
+    def discard(self) -> list[int]:
+        """Remove the models that the study does not keep; the trials whose models were removed now.
+
+        Kept are the front's and the best ``keep`` of each searched metric, of the trials that keep all bounds.
+        """
+        if self.study.keep is None or self.study.comparisons:
+            return []
+        trials, keys = self.trials(), self.rivals()
+        costs = [self._costs(key, trials[key]) for key in keys]
+        kept = {keys[place] for place in front(costs)}
+        for i in range(len(self.searched)):
+            of_one = sorted((cost[i], key) for cost, key in zip(costs, keys, strict=True))
+            kept |= {key for _, key in of_one[: self.study.keep]}
+        complete = (key for key, trial in trials.items() if trial.state == TrialState.COMPLETE)
+        reason = f"the trial was neither on the front nor one of the {self.study.keep} best of a metric (keep)"
+        return [key for key in complete if key not in kept and self.record(key).discard(reason)]
+
+    def _costs(self, key: int, trial: FrozenTrial) -> tuple[float, ...]:
+        """The searched metrics of a complete trial, to be minimised; what Optuna knows is of its first replicas."""
+        values = trial.values
+        if self.study.adaptive:
+            values = [float(np.median(of_one)) for of_one in self.replicas(key).values()]
+        return tuple(sign * value for sign, value in zip(self.study.signs, values, strict=True))
 
     def replicas(self, key: int) -> dict[str, list[float]]:
         """The searched metrics of each replica of a complete trial."""
@@ -238,8 +299,10 @@ class Ledger:
             "sampler": study.sampler if isinstance(study.sampler, str) else type(study.sampler).__name__,
             "seed": study.seed,
             "overrides": study.overrides,
+            "forked_from": study.forked_from,
             **study.source(),
             "version": code_version(),
+            "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         }
 
     def counts(self) -> Counter[str]:
@@ -283,6 +346,15 @@ def code_version() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return f"{aesearch.__version__}+{git.stdout.strip()}" if git.returncode == 0 else aesearch.__version__
+
+
+def _read_optuna_study(name: str, path: Path) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
+    except (SQLAlchemyError, KeyError, optuna.exceptions.OptunaError) as error:
+        raise UserError(
+            f"a study's ledger must be an Optuna database, but {path}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _open_optuna_study(study: Study, path: Path) -> optuna.Study:

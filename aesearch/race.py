@@ -73,6 +73,9 @@ class Race:
         """Of the part of a trial that is under way."""
         return self.running[key].record(self.ledger.record(key))
 
+    def trial(self, key: int) -> Record:
+        return self.ledger.record(key)
+
     def ask(self) -> tuple[int, TrainConfig]:
         part = self.waiting.pop(0)
         self.running[part.key] = part
@@ -91,6 +94,10 @@ class Race:
             self.record(key).close(state, reason)
             self.ledger.record(key).remark(f"of replicas {part.start} to {part.stop - 1} nothing came: {reason}")
         del self.running[key]
+
+    def discard(self) -> list[int]:
+        """Nothing: joining needs the models."""
+        return []
 
     def settle(self, lost: Mapping[int, str]) -> None:
         """After a search that broke: fail the ``lost``, let the others go on."""

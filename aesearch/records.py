@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from aesearch.model import DISCARDED, MODEL_FILES
 from aesearch.train import Epoch, Result
 
 
@@ -134,6 +135,21 @@ class Record:
     def rescore(self, scores: dict[str, Any]) -> None:
         """Keep metrics that were measured after the trial."""
         self._write("scores.json", scores)
+
+    def discard(self, reason: str) -> bool:
+        """Remove the model, but not its pictures, and leave the ``reason``. Whether there was one."""
+        there = [self.artifacts / name for name in MODEL_FILES if (self.artifacts / name).exists()]
+        if there:
+            # The reason first: what is half removed must not pass for damaged.
+            (self.artifacts / DISCARDED).write_text(reason + "\n")
+        for file in there:
+            file.unlink()
+        return bool(there)
+
+    @property
+    def discarded(self) -> bool:
+        """Whether its model was removed."""
+        return (self.artifacts / DISCARDED).exists()
 
     def remark(self, text: str) -> None:
         """Add what a person should know of the trial that is no failure."""

@@ -206,6 +206,15 @@ class Averages(Judge):
         return min(self.curves[key].values()) > median(averages)
 
 
+def front(costs: Sequence[Costs]) -> list[int]:
+    """The places of those of the costs (N, M), M = 1 or 2, that no other dominates, in N log N steps."""
+    found: list[int] = []
+    for place in sorted(range(len(costs)), key=lambda i: costs[i]):
+        if not found or costs[place][-1] < costs[found[-1]][-1] or costs[place] == costs[found[-1]]:
+            found.append(place)
+    return found
+
+
 def ranked(costs: Sequence[Costs]) -> list[tuple[int, int]]:
     """For each of the costs (N, M) the front that it is on, 0 for the first, and its position in the order of all.
 

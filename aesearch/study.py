@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -91,6 +91,21 @@ def AtLeast(name: str, bound: float) -> Constraint:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The best trials of another study below the same --home, ``most`` of them, to be tried first here.
+
+    Its front comes first; of each point those parameters are taken that this study sweeps, where they are in range.
+    """
+
+    study: str
+    most: int = 5
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise UserError(f"Best needs most >= 1 trial, but got {self}")
+
+
+@dataclass(frozen=True)
 class Study:
     """A question about a space of configurations.
 
@@ -101,6 +116,9 @@ class Study:
     constraints: bounds on metrics; tpe, nsga2 and gp learn from them, and the front holds only what keeps them.
     checkpoint_seconds: how often, at the most, a trial keeps what it can go on from after an interruption.
     epoch_seconds: a trial fails as hung when no epoch has ended for so long.
+    enqueue: points that are tried first, such as {"beta": 4.0}, and the best of other studies, such as Best("earlier").
+    keep: models are kept of the front and of so many best trials of each metric, the others are removed while the study
+    runs; None keeps all, as a study with comparisons does.
     seed: of the sampler and of all replicas. comparisons: of all models of the study, measured when it is finished.
     """
 
@@ -118,9 +136,13 @@ class Study:
     comparisons: tuple[Comparison, ...] = ()
     checkpoint_seconds: float = 30.0
     epoch_seconds: float = 3600.0
+    enqueue: tuple[Mapping[str, Any] | Best, ...] = ()
+    keep: int | None = 10
     # What the command line sets for all trials: epochs, replicas.
     overrides: dict[str, int] = field(default_factory=dict)
     path: Path | None = None
+    # The study that the command line made this one from.
+    forked_from: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, Metric):
@@ -152,6 +174,13 @@ class Study:
                 "checkpoint_seconds >= 0 and epoch_seconds > 0 must hold, but got "
                 f"checkpoint_seconds={self.checkpoint_seconds}, epoch_seconds={self.epoch_seconds}"
             )
+        if not (isinstance(self.enqueue, tuple) and all(isinstance(one, Mapping | Best) for one in self.enqueue)):
+            raise UserError(
+                'enqueue must be a tuple of points and of Best(...), such as ({"beta": 4.0},), '
+                f"but got {self.enqueue!r}"
+            )
+        if self.keep is not None and self.keep < 0:
+            raise UserError(f"keep must be a number of trials of at least 0, or None for all, but got {self.keep}")
         if not self.cpus > 0 or (self.gpus is not None and self.gpus < 0):
             raise UserError(f"a trial needs cpus > 0 and gpus >= 0, but got cpus={self.cpus}, gpus={self.gpus}")
 
@@ -182,7 +211,10 @@ class Study:
         """
         if not isinstance(self.sampler, str):
             return self.sampler
-        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        warm = any(isinstance(one, Best) for one in self.enqueue)
+        # What the other study drew, this one is not to draw again.
+        entropy = (self.seed, number, *(self.name.encode() if warm else b""))
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         with _experimental():
             return SAMPLERS[self.sampler](seed)
 
@@ -209,6 +241,26 @@ class Study:
         for trial, _ in self.probes:
             found |= trial.distributions
         return found
+
+    def shares(self, remaining: int, cpus: float, devices: float) -> tuple[float, float, int]:
+        """(CPUs, GPUs) that a trial holds, and how many of the ``remaining`` run at once on so many CPUs and GPUs.
+
+        Raises UserError where none would fit.
+        """
+        if self.cpus > cpus or (self.gpus or 0) > devices:
+            raise UserError(
+                f"a trial must fit on the machine, but it needs cpus={self.cpus}, gpus={self.gpus or 0} of "
+                f"{cpus:g} CPUs and {devices:g} GPUs; lower them in the study"
+            )
+        concurrent = min(remaining, self.max_concurrent or remaining, int(cpus / self.cpus))
+        gpus = self.gpu_share(devices, concurrent)
+        return self.cpus, gpus, min(concurrent, int(devices / gpus)) if gpus else concurrent
+
+    def gpu_share(self, devices: float, concurrent: int) -> float:
+        """The GPUs of a trial: a quarter of one at the least, as memory is only shared, not divided."""
+        if self.gpus is not None:
+            return self.gpus
+        return max(0.25, min(1.0, devices / concurrent)) if devices else 0.0
 
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of a finite space, conditional parameters included, in the space's order.
@@ -296,12 +348,30 @@ class Study:
         for comparison in self.comparisons:
             for _, config in self.probes:
                 comparison.check(config.data, config.objective)
+        for point in self.enqueue:
+            if isinstance(point, Mapping):
+                self._check_point(point)
         if self.adaptive and {config.replicas for _, config in self.probes} != {self.adaptive}:
             raise UserError(f"all configurations must have the same replicas={self.adaptive}, but some have others")
         if self.adaptive and isinstance(self.early_stopping, Plateau):
             raise UserError("Adaptive replicas need trials of one length, but Plateau() ends each at its own epoch")
         if self.sampler == "grid":
             self.grid()
+
+    def _check_point(self, point: Mapping[str, Any]) -> None:
+        for name, value in point.items():
+            if name not in self.distributions:
+                raise UserError(f"enqueue names an unknown parameter {name!r}: {nearest(name, self.distributions)}")
+            if not contains(self.distributions[name], value):
+                raise UserError(f"enqueue must stay in the space, {self.distributions[name]}, but got {name}={value!r}")
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter may have that value."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:
+        return False
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -32,6 +32,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from aesearch.budgets import Budget
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import save_artifacts
@@ -68,9 +69,11 @@ class Queue(Protocol):
     @property
     def running(self) -> Mapping[int, object]: ...
     def record(self, key: int) -> Record: ...
+    def trial(self, key: int) -> Record: ...
     def ask(self) -> tuple[int, TrainConfig | Exception]: ...
     def report(self, key: int, value: float, epoch: int) -> None: ...
     def tell(self, key: int, state: str, values: list[float] | None = None, reason: str = "") -> None: ...
+    def discard(self) -> list[int]: ...
     def settle(self, lost: Mapping[int, str]) -> None: ...
 
 
@@ -87,25 +90,31 @@ class Where:
 Watcher = Callable[[int, float], None]
 
 
-def run_study(ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher) -> None:
+def run_study(
+    ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget | None = None
+) -> None:
     """Run the trials that the ledger lacks. ``changed`` is told the key of each trial whose record has news.
 
-    Raises KeyboardInterrupt after SIGINT or SIGTERM.
+    Raises KeyboardInterrupt after SIGINT or SIGTERM, or where the ``budget`` is used up.
     """
-    if not ledger.left and not parts(ledger):
-        return
-    # The study file's own classes and functions go to the workers by value: they cannot import it.
-    cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
-    with _ray(where), _sigterm_as_sigint():
-        _work_off(ledger, where, changed, watch)
-        while further := parts(ledger):
-            _work_off(Race(ledger, further), where, changed, watch)
+    if ledger.left or parts(ledger):
+        # The study file's own classes and functions go to the workers by value: they cannot import it.
+        cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
+        budget = budget or Budget()
+        with _ray(where), _sigterm_as_sigint(), budget.running():
+            for key in ledger.trials():
+                budget.ended(ledger.record(key).folder, [])
+            _work_off(ledger, where, changed, watch, budget)
+            while further := parts(ledger):
+                _work_off(Race(ledger, further), where, changed, watch, budget)
+    for key in ledger.discard():
+        changed(key)
 
 
-def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher) -> None:
+def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget) -> None:
     """Run all of ``queue``, through as many searches as break down. Raises KeyboardInterrupt where some is left."""
     crashes: Counter[int] = Counter()
-    while broken := _search(queue, where, changed, watch):
+    while broken := _search(queue, where, changed, watch, budget):
         under_way = {key: queue.record(key) for key in queue.running}
         if not under_way:
             raise RuntimeError(broken)
@@ -120,7 +129,7 @@ def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch:
         raise KeyboardInterrupt
 
 
-def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher) -> str:
+def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget) -> str:
     """Run what is left. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
     study, remaining = queue.study, queue.left
     if not remaining:
@@ -135,7 +144,7 @@ def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: W
         "plateau": study.early_stopping if isinstance(study.early_stopping, Plateau) else None,
         "sign": study.searched[0].sign,
     }
-    searcher = QueueSearcher(queue, task, changed, watch)
+    searcher = QueueSearcher(queue, task, changed, watch, budget)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -215,19 +224,10 @@ def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float,
     """
     cluster = ray.cluster_resources()
     cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
-    concurrent = min(remaining, study.max_concurrent or remaining)
     if not grows:
-        if study.cpus > cpus or (study.gpus or 0) > devices:
-            raise UserError(
-                f"a trial must fit on the machine, but it needs cpus={study.cpus}, gpus={study.gpus or 0} of "
-                f"{cpus:g} CPUs and {devices:g} GPUs; lower them in the study"
-            )
-        concurrent = min(concurrent, int(cpus / study.cpus))
-    # A quarter of a GPU at the least: memory is not divided by Ray, only shared.
-    gpus = study.gpus if study.gpus is not None else max(0.25, min(1.0, devices / concurrent)) if devices else 0.0
-    if gpus and not grows:
-        concurrent = min(concurrent, int(devices / gpus))
-    return study.cpus, gpus, concurrent
+        return study.shares(remaining, cpus, devices)
+    concurrent = min(remaining, study.max_concurrent or remaining)
+    return study.cpus, study.gpu_share(devices, concurrent), concurrent
 
 
 def _probe(address: str) -> None:
@@ -282,8 +282,11 @@ class QueueSearcher(Searcher):
     Ray's own OptunaSearch tells an early-stopped trial as complete, and leaves one with a NaN running for ever.
     """
 
-    def __init__(self, queue: Queue, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher) -> None:
+    def __init__(
+        self, queue: Queue, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher, budget: Budget
+    ) -> None:
         super().__init__()
+        self.budget = budget
         self.queue = queue
         self.task = task | {"searched": queue.searched}
         self.changed = changed
@@ -322,6 +325,10 @@ class QueueSearcher(Searcher):
             self.queue.tell(key, "PRUNED")
         del self.shares[key]
         self._notify(key)
+        discarded = [] if self.queue.study.adaptive else self.queue.discard()
+        for other in discarded:
+            self.changed(other)
+        self.budget.ended(self.queue.trial(key).folder, [self.queue.trial(other).folder for other in discarded])
 
     def _report(self, key: int, result: dict[str, Any]) -> None:
         """Tell an epoch's value; a trial that goes on from a checkpoint does some epochs again."""

@@ -131,7 +131,9 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path):
 def test_another_space_is_refused_with_the_difference(tmp_path: Path):
     Ledger.open(make(), tmp_path).close()
     Ledger.open(make(n_trials=50), tmp_path).close()
-    with pytest.raises(UserError, match=r"must not change, but of s config.epochs was 1, is 9; give .* --fresh"):
+    with pytest.raises(
+        UserError, match=r"must not change, but of s config.epochs was 1, is 9; start .* --fork NAME, or .* --fresh"
+    ):
         Ledger.open(make(overrides={"epochs": 9}), tmp_path)
     aside = move_aside(make(), tmp_path)
     assert aside == tmp_path / "s.old-1"

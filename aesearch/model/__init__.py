@@ -1,10 +1,12 @@
 """Trained models: kept, loaded, used."""
 
 from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
-from aesearch.model.store import from_json, read_model, restore, save_model, to_json
+from aesearch.model.store import DISCARDED, MODEL_FILES, from_json, read_model, restore, save_model, to_json
 from aesearch.model.trained import Model, load_model
 
 __all__ = [
+    "DISCARDED",
+    "MODEL_FILES",
     "Model",
     "from_json",
     "load_model",

@@ -31,6 +31,8 @@ HOMES = tuple(
     for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "protocols", "scores")
 )
 WEIGHTS, CONFIG, INFO, REFERENCE = "model.safetensors", "config.json", "info.json", "reference.safetensors"
+MODEL_FILES = (WEIGHTS, REFERENCE)  # the large ones, without which there is no model
+DISCARDED = "discarded.txt"  # why they were removed
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def read_model(folder: Path, config: TrainConfig | None = None) -> Saved:
 
     Raises UserError for a folder that is no model's, or is damaged.
     """
+    if (folder / DISCARDED).exists():
+        raise UserError(f"a model must have been kept, but of {folder}: {(folder / DISCARDED).read_text().strip()}")
     try:
         info: dict[str, Any] = json.loads((folder / INFO).read_text())
         config = config or _config(json.loads((folder / CONFIG).read_text()), info)

@@ -3,15 +3,17 @@
 from aesearch.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from aesearch.train.cohort import Values
 from aesearch.train.config import TrainConfig
-from aesearch.train.loop import Epoch, NonFiniteLossError, Result, replica_seed, train
+from aesearch.train.loop import Costs, Epoch, NonFiniteLossError, Result, probe, replica_seed, train
 
 __all__ = [
     "Checkpoint",
+    "Costs",
     "Epoch",
     "NonFiniteLossError",
     "Result",
     "TrainConfig",
     "Values",
+    "probe",
     "read_checkpoint",
     "replica_seed",
     "train",

@@ -67,13 +67,16 @@ class Cohort:
             optimizers["discriminator"] = discriminator
         return optimizers
 
-    def train_epoch(self) -> Values:
-        """One pass over the train split in an order of each replica's own; the mean loss of each replica."""
+    def train_epoch(self, most_steps: int | None = None) -> Values:
+        """One pass over the train split in an order of each replica's own; the mean loss of each replica.
+
+        most_steps: for a trial of what a step costs; the losses then say nothing.
+        """
         self.replicas.train(True)
         n = len(self.data.train)
         chosen = torch.from_numpy(self.data.train).to(self.device)
         orders = torch.stack([chosen[torch.randperm(n, generator=g, device=self.device)] for g in self.generators])
-        indices = orders.split(self.config.batch_size, dim=1)
+        indices = orders.split(self.config.batch_size, dim=1)[:most_steps]
         self.total.zero_()
         for index, raw in zip(indices, self.feed.batches(indices), strict=True):
             self.step(raw, self._label(index))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from aesearch.train.checkpoint import Checkpoint, resume, snapshot
 from aesearch.train.cohort import Cohort, Values
 from aesearch.train.config import TrainConfig
 from aesearch.train.feed import Feed, scaled
+
+REPEATS = 3  # of a probe's measurements, of which the median counts
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,9 @@ def train(
     each epoch before the last, whether this one is the last. replicas: only those; with Adaptive() the first.
     Raises NonFiniteLossError at the end of the epoch in which a loss diverged, ValueError for another's checkpoint.
     """
-    device = torch.device(device)
-    on_gpu = device.type == "cuda"
-    feed = Feed(data.images, device, streaming)
-    seeds = [replica_seed(config.seed, replica) for replica in replicas or range(config.first_replicas)]
-    groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
-    graphs = on_gpu and graphed is not False
-    cohorts = [Cohort(config, data, feed, group, graphs) for group in groups]
+    members = replicas or range(config.first_replicas)
+    cohorts = _cohorts(config, data, torch.device(device), members, vmapped, graphed, streaming)
+    groups = [cohort.seeds for cohort in cohorts]
     if start:
         resume(cohorts, start.state)
     for number in range(start.epoch + 1 if start else 1, config.epochs + 1):
@@ -92,8 +91,7 @@ def train(
         losses = _joined([{"train/loss": cohort.train_epoch()} for cohort in cohorts])
         for replica, loss in enumerate(losses["train/loss"]):
             if not np.isfinite(loss):
-                number_of = (replicas or range(config.first_replicas))[replica]
-                raise NonFiniteLossError(f"the training loss of replica {number_of} is {loss} in epoch {number}")
+                raise NonFiniteLossError(f"the training loss of replica {members[replica]} is {loss} in epoch {number}")
         trained = time.perf_counter()
         metrics = losses | _joined([cohort.score("val") for cohort in cohorts])
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):
@@ -104,6 +102,77 @@ def train(
         yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result, checkpoint)
         if last:
             return
+
+
+def _cohorts(
+    config: TrainConfig,
+    data: Data,
+    device: torch.device,
+    replicas: range,
+    vmapped: bool | None = None,
+    graphed: bool | None = None,
+    streaming: bool | None = None,
+) -> list[Cohort]:
+    on_gpu = device.type == "cuda"
+    feed = Feed(data.images, device, streaming)
+    seeds = [replica_seed(config.seed, replica) for replica in replicas]
+    groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
+    return [Cohort(config, data, feed, group, on_gpu and graphed is not False) for group in groups]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a training costs, in seconds: a step of all replicas, an epoch beside its steps, the end; what it leaves."""
+
+    step: float
+    epoch: float
+    end: float
+    result: Result | None
+    checkpoint: Mapping[str, Tensor]
+
+
+def probe(
+    config: TrainConfig,
+    data: Data,
+    device: torch.device | str = "cpu",
+    steps: int = 20,
+    cache: Path | None = None,
+    ends: bool = True,
+) -> Costs:
+    """Measure what a training of ``config`` costs by its first ``steps`` steps; a few come before to warm up.
+
+    ends: whether to measure the end too, of models that have learned next to nothing.
+    """
+    device = torch.device(device)
+    cohorts = _cohorts(config, data, device, range(config.first_replicas))
+
+    def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        done = work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started, done
+
+    _epochs(cohorts, 3)
+    possible = max(1, min(steps, -(-len(data.train) // config.batch_size) - 1))
+    # With two numbers of steps: the difference leaves out what an epoch costs once.
+    few, many = (median(timed(partial(_epochs, cohorts, n))[0] for _ in range(REPEATS)) for n in (1, 1 + possible))
+    step = max(many - few, 0.0) / possible
+    metrics, losses = timed(lambda: _joined([cohort.score("val") for cohort in cohorts]))
+    for cohort, values in zip(cohorts, _split(losses["val/loss"], [c.seeds for c in cohorts]), strict=True):
+        cohort.keep_best(1, values)
+    if ends and cache:
+        # What noise and the factors score is computed once for many trials.
+        references((*config.monitored, *config.scores), next(iter(_trained(cohorts[0], cache))))
+    end, result = timed(lambda: _result(cohorts, cache)) if ends else (0.0, None)
+    return Costs(step, max(few - step, 0.0) + metrics, end, result, snapshot(cohorts))
+
+
+def _epochs(cohorts: list[Cohort], most_steps: int) -> None:
+    for cohort in cohorts:
+        cohort.train_epoch(most_steps)
 
 
 def _checkpoint(epoch: int, cohorts: list[Cohort]) -> Checkpoint:

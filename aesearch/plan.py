@@ -1,0 +1,265 @@
+"""What a study would cost: time, memory and disk, from a probe of its smallest and its largest models."""
+
+import math
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, stdev
+
+import cloudpickle
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from aesearch.model import save_artifacts
+from aesearch.seeds import Adaptive
+from aesearch.study import Study
+from aesearch.train import TrainConfig, probe
+
+STEPS = 20
+MOST_KINDS = 4  # of models that are probed
+DOUBT = 0.15  # of the time that a probe of seconds says about hours, as a share
+TRIAL_SECONDS = 0.15  # of a trial beside its training
+START_SECONDS = 8.0  # of Ray, and of the report
+OPERATIONS = 2e9  # a second, that any core manages
+QUICK_STEPS = 3
+DRIVER_BYTES = 1.2e9  # of memory, of the driver and of Ray's own processes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one trial costs: seconds; bytes of its model, of a checkpoint, of its process's and of its GPU's memory."""
+
+    seconds: float
+    model: float
+    checkpoint: float
+    memory: float
+    device_memory: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would cost, on this machine, of ``trials`` trials, ``concurrent`` at once.
+
+    seconds: of wall time; low, high: between these in 19 of 20 cases, as far as a probe can tell. trials_cost: of a
+    random sample of the space. hours: of the CPUs or GPUs that trials hold. disk, memory: bytes, at the most. probed:
+    how many kinds of models of how many. device: whether trials run on GPUs.
+    """
+
+    trials: int
+    concurrent: int
+    seconds: float
+    low: float
+    high: float
+    sample: Sequence[Cost]
+    hours: float
+    disk: float
+    memory: float
+    probed: tuple[int, int]
+    device: bool
+
+
+def work(config: TrainConfig) -> float:
+    """Floating-point operations of a training step of one replica, by its forward pass."""
+    model = config.build().eval()
+    x = torch.zeros(2, *config.data.shape)
+    label = torch.zeros(2, dtype=torch.long) if config.conditional else None
+    noise = torch.zeros(config.objective.samples if config.objective.variational else 1, 2, config.latent_dim)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x, noise, label)
+    return float(3 * counter.get_total_flops() * config.batch_size / 2)
+
+
+def make_plan(study: Study, data: Path, trials: int) -> Plan:
+    """Probe a study's smallest and largest models of each kind, as many at once as would train at once."""
+    cpus, gpus, concurrent = study.shares(trials, os.cpu_count() or 1, torch.cuda.device_count())
+    configs = [config for _, config in study.probes]
+    kinds: dict[str, list[TrainConfig]] = {}
+    for config in configs:
+        kinds.setdefault(_kind(config), []).append(config)
+    common = sorted(kinds.values(), key=len, reverse=True)[:MOST_KINDS]
+    cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
+    # Those that share a GPU slow each other down, and so do those that share a memory bus.
+    together = math.ceil(concurrent / torch.cuda.device_count()) if gpus else concurrent
+    device = "cuda" if gpus else "cpu"
+    ends: dict[str, tuple[Measured, Measured]] = {}
+    with ProcessPoolExecutor(together, get_context("spawn"), _threads, (max(1, int(cpus)),)) as pool:
+        for of_kind in common:
+            ordered = sorted(of_kind, key=work)
+            small, large = (
+                _together(list(pool.map(_measure, [(cloudpickle.dumps(config), data, device)] * together)))
+                for config in (ordered[0], ordered[-1])
+            )
+            ends[_kind(of_kind[0])] = small, large
+    known = [config for config in configs if _kind(config) in ends]
+    sample = [_cost(config, ends[_kind(config)]) for config in known]
+    return _summed(study, trials, concurrent, sample, (cpus, gpus), (len(common), len(kinds)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A probe of a configuration: the work of a step, steps of an epoch, seconds, bytes."""
+
+    work: float
+    steps: int
+    step: float
+    epoch: float
+    end: float
+    model: float
+    checkpoint: float
+    memory: float
+    device_memory: float
+
+
+def _kind(config: TrainConfig) -> str:
+    """What has costs of its own, apart from its size."""
+    parts = (config.network, config.objective, config.code, config.data, config.corrupts)
+    return f"{[type(part).__name__ for part in parts]} {config.precision} {config.scores}"
+
+
+def _threads(count: int) -> None:
+    torch.set_num_threads(count)
+    torch.set_flush_denormal(True)
+
+
+def _measure(task: tuple[bytes, Path, str]) -> Measured:
+    """Probe a configuration, in a process as a trial has it."""
+    content, root, device = task
+    config: TrainConfig = cloudpickle.loads(content)
+    data = config.data.load(root)
+    costs = probe(config, data, device, STEPS, cache=root)
+    assert costs.result is not None
+    with tempfile.TemporaryDirectory() as name:
+        save_artifacts(Path(name), replace(config, replicas=config.first_replicas), costs.result, data)
+        model = sum(file.stat().st_size for file in Path(name).iterdir())
+    return Measured(
+        work(config),
+        -(-len(data.train) // config.batch_size),
+        costs.step,
+        costs.epoch,
+        costs.end,
+        model,
+        sum(tensor.nbytes for tensor in costs.checkpoint.values()),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        torch.cuda.max_memory_allocated() if device == "cuda" else 0,
+    )
+
+
+def _together(measured: Sequence[Measured]) -> Measured:
+    """Of probes of one configuration at once: their mean times, their largest sizes."""
+    return replace(
+        measured[0],
+        step=fmean(one.step for one in measured),
+        epoch=fmean(one.epoch for one in measured),
+        end=fmean(one.end for one in measured),
+        memory=max(one.memory for one in measured),
+        device_memory=max(one.device_memory for one in measured),
+    )
+
+
+def _cost(config: TrainConfig, ends: tuple[Measured, Measured]) -> Cost:
+    """What a trial of ``config`` costs, by its work between the smallest and the largest of its kind."""
+    small, large = ends
+    share = (work(config) - small.work) / (large.work - small.work) if large.work > small.work else 0.5
+
+    def between(name: str) -> float:
+        low, high = float(getattr(small, name)), float(getattr(large, name))
+        return low + share * (high - low)
+
+    of_epoch = between("steps") * between("step") + between("epoch")
+    return Cost(
+        config.epochs * of_epoch + between("end") + TRIAL_SECONDS,
+        between("model"),
+        between("checkpoint"),
+        between("memory"),
+        between("device_memory"),
+    )
+
+
+def _summed(
+    study: Study,
+    trials: int,
+    concurrent: int,
+    sample: Sequence[Cost],
+    held: tuple[float, float],
+    probed: tuple[int, int],
+) -> Plan:
+    seconds = [cost.seconds for cost in sample]
+    mean = fmean(seconds)
+    chance = stdev(seconds) / mean / math.sqrt(trials) if study.sampler != "grid" else 0.0
+    doubt = 2 * math.hypot(chance, DOUBT / 2)
+    most = study.adaptive.most / study.adaptive.first if study.adaptive else 1.0
+    # At the end fewer trials than fit are left: half of one on average.
+    wall = START_SECONDS + mean * (trials / concurrent + (concurrent - 1) / concurrent / 2)
+    kept = trials if study.keep is None or study.comparisons else min(trials, (study.keep + 5) * len(study.searched))
+    return Plan(
+        trials,
+        concurrent,
+        wall * (1 + most) / 2,
+        wall * (1 - doubt),
+        wall * most * (1 + doubt),
+        sample,
+        mean * trials * (held[1] or held[0]) / 3600,
+        # MLflow has the models too; a trial has two checkpoints while it runs.
+        2 * kept * max(cost.model for cost in sample) + 2 * concurrent * max(cost.checkpoint for cost in sample),
+        DRIVER_BYTES + concurrent * max(cost.memory for cost in sample),
+        probed,
+        bool(held[1]),
+    )
+
+
+def quick(study: Study, data: Path, trials: int) -> float:
+    """Seconds of a study, at the most, by the counts of operations alone or by a few steps of the largest model."""
+    _, gpus, concurrent = study.shares(trials, os.cpu_count() or 1, torch.cuda.device_count())
+    largest = max((config for _, config in study.probes), key=lambda config: work(config) * config.epochs)
+    loaded = largest.data.load(data)
+    steps = largest.epochs * -(-len(loaded.train) // largest.batch_size) * trials / concurrent
+    replicas = largest.replicas.most if isinstance(largest.replicas, Adaptive) else largest.replicas
+    if work(largest) * replicas * steps / OPERATIONS < 60:
+        return 60.0
+    costs = probe(replace(largest, replicas=1), loaded, "cuda" if gpus else "cpu", QUICK_STEPS, ends=False)
+    return replicas * (costs.step * steps + costs.epoch * largest.epochs * trials / concurrent)
+
+
+def lines(plan: Plan, study: Study) -> list[str]:
+    """A plan in words."""
+    replicas = study.probes[0][1].replicas
+    holds = f"{study.gpus:g} GPUs" if study.gpus else f"{study.cpus:g} CPUs" if not plan.device else "a share of a GPU"
+    sizes = sorted(plan.sample, key=lambda cost: cost.seconds)
+    least, most = sizes[0], sizes[-1]
+    middle = fmean(cost.seconds for cost in plan.sample)
+    found = [
+        f"{study.name}: {plan.trials} trials of {replicas} replicas by {study.sampler}, {plan.concurrent} at once, "
+        f"each with {holds}",
+        f"a trial: {span(middle)} on average, {span(least.seconds)} to {span(most.seconds)}; at most "
+        f"{_amount(most.memory)} of memory"
+        + (f", {_amount(most.device_memory)} of the GPU's" if plan.device else "")
+        + f", {_amount(most.model)} of model",
+        f"the study: about {span(plan.seconds)} ({span(plan.low)} to {span(plan.high)}), "
+        f"{plan.hours:.2g} {'GPU' if plan.device else 'CPU'} hours, {_amount(plan.memory)} of memory, "
+        f"at most {_amount(plan.disk)} of disk",
+    ]
+    if study.early_stopping:
+        found.append(f"{study.early_stopping} makes it less")
+    if study.comparisons:
+        found.append("comparisons of all models are not counted")
+    if plan.probed[0] < plan.probed[1]:
+        found.append(f"of {plan.probed[1]} kinds of models the {plan.probed[0]} most frequent were probed")
+    return found
+
+
+def span(seconds: float) -> str:
+    """A time in two units at most."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def _amount(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
