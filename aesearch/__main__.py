@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,11 +13,16 @@ from aesearch.errors import UserError, nearest
 from aesearch.use.cli import add_use, resolve
 
 if TYPE_CHECKING:
+    from aesearch.budgets import Budget
+    from aesearch.ledger import Ledger
     from aesearch.results import Results
     from aesearch.study import Study
+    from aesearch.tracking import Tracker
+    from aesearch.tuner import Where
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 ASKED_SECONDS = 3600
+DEFAULT_HOME = Path(".aesearch")
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +90,12 @@ def make_parser() -> Parser:
     _add_folders(rescore)
     rescore.set_defaults(function=rescore_command, parser=rescore)
 
+    sync = commands.add_parser("sync", help="send MLflow what it lacks of a study", allow_abbrev=False)
+    sync.add_argument("study", metavar="STUDY_OR_NAME", help="a study file or the name of a study")
+    _add_store(sync)
+    _add_home(sync)
+    sync.set_defaults(function=sync_command, parser=sync)
+
     use = commands.add_parser(
         "use", help="use a trained model: encode, sample, detect, export, ...", allow_abbrev=False
     )
@@ -128,15 +140,19 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="of the report (reports)")
-    parser.add_argument(
-        "--home", type=Path, default=Path(".aesearch"), metavar="DIR", help="of the studies' state (.aesearch)"
-    )
+    _add_home(parser)
     _add_data(parser)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="of the data sets ($AESEARCH_DATA, else the user's cache folder)"
+    )
+
+
+def _add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home", type=Path, default=DEFAULT_HOME, metavar="DIR", help="of the studies' state (.aesearch)"
     )
 
 
@@ -171,9 +187,8 @@ def run_command(options: argparse.Namespace) -> int:
     # Only now: a wrong study file is to be told before the slow imports.
     from aesearch.budgets import Budget
     from aesearch.ledger import Ledger, move_aside
-    from aesearch.progress import Progress
     from aesearch.tracking import Tracker
-    from aesearch.tuner import Where, run_study
+    from aesearch.tuner import Where
 
     data = _data_folder(options.data)
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
@@ -191,39 +206,81 @@ def run_command(options: argparse.Namespace) -> int:
             _ask(study, data, ledger.total)
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
-        for key in ledger.finished():
-            tracker.notify(key)
-        progress = Progress(study.name, ledger.total, ledger.counts, ledger.best)
         status = "FAILED"
         try:
-            run_study(ledger, Where(options.address, data, options.verbose), tracker.notify, progress.update, budget)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+            status = _search(ledger, Where(options.address, data, options.verbose), tracker.notify, budget)
         finally:
             tracker.close(status)
-        progress.close()
-        for reason, times in ledger.failures().items():
-            print(f"{study.name}: {times} failed: {reason}")
-        for key in sorted(ledger.trials()):
-            for remark in ledger.record(key).remarks():
-                print(f"{study.name}: trial {key}: {remark}")
         if tracker.problem:
-            print(f"{study.name}: MLflow lacks some of it: {tracker.problem}; the same command sends it again")
+            _tell_missing(options, study.name, tracker)
         if budget.reached:
             done = f"{len(ledger.finished())} of {ledger.total} trials"
             print(f"{study.name}: the {budget.reached} budget is used up after {done}; the same command goes on")
         elif status == "KILLED":
             print(f"{study.name}: interrupted; the same command goes on")
             return 130
-        if study.comparisons and ledger.counts()["COMPLETE"] and not ledger.left:
-            _compare(options, study)
-        page = _write_report(options.tracking_uri, study.name, options.out)
-        tracker.add_report(page.parent)
-        print(f"report: {page}\nMLflow: python -m aesearch ui{_store_option(options.tracking_uri)}")
+        _finish(options, ledger, tracker)
         return 0 if ledger.counts()["COMPLETE"] else 1
     finally:
         ledger.close()
+
+
+def _search(ledger: "Ledger", where: "Where", notify: Callable[[int], None], budget: "Budget") -> str:
+    """Run the trials that are missing and compare all models: FINISHED, or KILLED by a person or the budget."""
+    from aesearch.progress import Progress
+    from aesearch.tuner import run_study
+
+    name, status = ledger.study.name, "KILLED"
+    progress = Progress(name, ledger.total, ledger.counts, ledger.best)
+    with suppress(KeyboardInterrupt):
+        run_study(ledger, where, notify, progress.update, budget)
+        status = "FINISHED"
+    progress.close()
+    _tell_remarks(ledger)
+    if status == "FINISHED" and ledger.study.comparisons and ledger.counts()["COMPLETE"]:
+        status = "KILLED"
+        with suppress(KeyboardInterrupt):
+            _compare(ledger, where.data, notify)
+            status = "FINISHED"
+    return status
+
+
+def _tell_remarks(ledger: "Ledger") -> None:
+    """Why trials failed, and what else a person should know of them."""
+    name = ledger.study.name
+    for reason, times in ledger.failures().items():
+        print(f"{name}: {times} failed: {reason}")
+    for key in sorted(ledger.trials()):
+        for remark in ledger.record(key).remarks():
+            print(f"{name}: trial {key}: {remark}")
+
+
+def _tell_missing(options: argparse.Namespace, name: str, tracker: "Tracker") -> None:
+    what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
+    from aesearch.tracking import shown
+
+    home = "" if options.home == DEFAULT_HOME else f" --home {options.home}"
+    command = f"python -m aesearch sync {name}{home}{_store_option(shown(options.tracking_uri))}"
+    print(f"{name}: MLflow lacks {what}: {tracker.problem}; when it is back: {command}")
+
+
+def _finish(options: argparse.Namespace, ledger: "Ledger", tracker: "Tracker") -> None:
+    """The report of a study, from MLflow or, where that is lost, from the records; its knee is registered."""
+    from aesearch.results import local_results
+    from aesearch.tracking import read_study, shown
+
+    name, results = ledger.study.name, None
+    if not tracker.problem:
+        try:
+            results = read_study(options.tracking_uri, name)
+        except UserError as error:
+            print(f"{name}: the report is of the records here: {error}")
+    page = _write_report(results or local_results(ledger.folder), options.out)
+    if results:
+        tracker.add_report(page.parent)
+        _register_knee(options.tracking_uri, results)
+    uri = shown(options.tracking_uri)
+    print(f"report: {page}\nMLflow: {uri if uri.startswith('http') else f'python -m aesearch ui{_store_option(uri)}'}")
 
 
 def _overridden(options: argparse.Namespace) -> "Study":
@@ -289,14 +346,26 @@ def _store_option(uri: str) -> str:
     return "" if uri == DEFAULT_URI else f" --tracking-uri {uri}"
 
 
-def _write_report(uri: str, name: str, out: Path) -> Path:
+def _write_report(results: "Results", out: Path) -> Path:
     import optuna
 
     from aesearch.report import write_report
-    from aesearch.tracking import read_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return write_report(read_study(uri, name), out / name)
+    return write_report(results, out / results.info["name"])
+
+
+def _register_knee(uri: str, results: "Results") -> None:
+    """Name the model of the knee in MLflow, where there is one."""
+    from aesearch.report import best_trial
+    from aesearch.tracking import register_knee
+
+    name = results.info["name"]
+    if results.trials.empty or "COMPLETE" not in set(results.trials["state"]):
+        return
+    key = best_trial(results)
+    if (results.pictures[key] / "MLmodel").exists() and (remark := register_knee(uri, name, results.runs[key], key)):
+        print(f"{name}: {remark}")
 
 
 def show_command(options: argparse.Namespace) -> int:
@@ -318,8 +387,32 @@ def show_command(options: argparse.Namespace) -> int:
 
 def report_command(options: argparse.Namespace) -> int:
     """Write the report of a study again, from MLflow alone."""
+    from aesearch.tracking import read_study
+
     name, _ = _named_study(options.study)
-    print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
+    print(f"report: {_write_report(read_study(options.tracking_uri, name), options.out)}")
+    return 0
+
+
+def sync_command(options: argparse.Namespace) -> int:
+    """Send MLflow what it lacks of a study that is not being run, from the records alone."""
+    name, _ = _named_study(options.study)
+
+    import json
+    from dataclasses import replace
+
+    from aesearch.ledger import hold_state
+    from aesearch.results import local_results
+    from aesearch.tracking import send_all, shown
+
+    with hold_state(options.home, name) as folder:
+        info = json.loads((folder / "study.json").read_text())
+        sent = send_all(options.tracking_uri, info, folder / "trials")
+        results = replace(local_results(folder), runs=sent.runs)
+        if sent.finished:
+            _register_knee(options.tracking_uri, results)
+    what = f"{sent.points:,} points of {sent.trials} trials sent" if sent.trials else "nothing was missing"
+    print(f"{name}: {what}; {shown(options.tracking_uri)} has all of {len(sent.runs)} trials")
     return 0
 
 
@@ -350,23 +443,26 @@ def rescore_command(options: argparse.Namespace) -> int:
         _keep_scores(options, results, key, found)
     if comparisons:
         print(f"{name}: all models compared")
-    print(f"report: {_write_report(options.tracking_uri, name, options.out)}")
+    print(f"report: {_write_report(read_study(options.tracking_uri, name), options.out)}")
     return 0
 
 
-def _compare(options: argparse.Namespace, study: "Study") -> None:
+def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> None:
     """Measure what a study asks of all its models together."""
+    from aesearch.records import merged
     from aesearch.rescore import ACROSS, compare
-    from aesearch.tracking import read_study
+    from aesearch.results import local_results
 
-    results = read_study(options.tracking_uri, study.name)
+    study, results = ledger.study, local_results(ledger.folder)
     complete = results.trials[results.trials["state"] == "COMPLETE"]
     names = [f"val/{ACROSS}{name}" for comparison in study.comparisons for name in comparison.names]
     if set(names) <= set(complete.columns) and complete[names].notna().all(axis=None):
         return
     print(f"{study.name}: comparing all models")
-    for key, found in compare(results, study.comparisons, _data_folder(options.data), study.path):
-        _keep_scores(options, results, key, found)
+    for key, found in compare(results, study.comparisons, data, study.path):
+        record = ledger.record(key)
+        record.rescore(merged(record.read("scores.json"), found))
+        notify(key)
 
 
 def _keep_scores(options: argparse.Namespace, results: "Results", key: int, found: dict[str, Any]) -> None:
@@ -376,10 +472,10 @@ def _keep_scores(options: argparse.Namespace, results: "Results", key: int, foun
 
     known = Record(results.pictures[key].parent)
     scores = merged(known.read("scores.json"), found)
-    add_scores(options.tracking_uri, results.runs[key], scores, known)
     own = Record(options.home.absolute() / results.info["name"] / "trials" / f"{key:05d}")
     if own.read("trial.json") == known.read("trial.json"):
         own.rescore(scores)
+    add_scores(options.tracking_uri, results.runs[key], scores, known)
 
 
 def _named_study(text: str) -> tuple[str, Path | None]:
@@ -436,6 +532,8 @@ def _find_model(name: str, best: str | None, uri: str) -> Path:
 def ui_command(options: argparse.Namespace) -> int:
     """Become the MLflow server. One worker: with more, every request waits 40 ms for a delayed acknowledgement."""
     path = Path(options.tracking_uri.removeprefix("sqlite:///"))
+    if options.tracking_uri.startswith("http"):
+        raise UserError(f"ui serves a store, but {options.tracking_uri} is a server already: open it in a browser")
     if options.tracking_uri.startswith("sqlite:///") and not path.exists():
         raise UserError(f"there is no MLflow store {path}; run a study first, or name the store with --tracking-uri")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import aesearch
 from aesearch.errors import UserError, nearest
-from aesearch.records import Record, medians
+from aesearch.records import Record, medians, write_json
 from aesearch.stopping import front, ranked
 from aesearch.study import Best, Study, contains
 from aesearch.train import TrainConfig
@@ -59,13 +60,15 @@ class Ledger:
         """
         folder = home.absolute() / study.name
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(folder)
+        lock = take_lock(folder)
         try:
             ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
             ledger._enqueue_grid()
             ledger._enqueue_points(home)
             ledger.settle({})
+            # What the state means without the study file.
+            write_json(folder / "study.json", ledger.describe())
             if ledger.trials() and not isinstance(study.sampler, str):
                 # Whatever it drew before, it must not draw again.
                 study.sampler.reseed_rng()
@@ -332,7 +335,7 @@ def move_aside(study: Study, home: Path) -> Path | None:
     folder = home.absolute() / study.name
     if not (folder / "ledger.db").exists():
         return None
-    lock = _take_lock(folder)
+    lock = take_lock(folder)
     number = 1
     while (aside := folder.with_name(f"{study.name}.old-{number}")).exists():
         number += 1
@@ -373,7 +376,25 @@ def _open_optuna_study(study: Study, path: Path) -> optuna.Study:
         ) from error
 
 
-def _take_lock(folder: Path) -> FileLock:
+@contextmanager
+def hold_state(home: Path, name: str) -> Iterator[Path]:
+    """The state folder of the study of that ``name``, held as its driver holds it.
+
+    Raises UserError where there is none, or a driver has it.
+    """
+    folder = home.absolute() / name
+    if not (folder / "study.json").exists():
+        known = [path.parent.name for path in home.absolute().glob("*/study.json")]
+        raise UserError(f"there is no study {name!r} in {home}: {nearest(name, known)}")
+    lock = take_lock(folder)
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def take_lock(folder: Path) -> FileLock:
+    """Be the only process that changes a study's state. Raises UserError, naming the other one, where there is one."""
     lock = FileLock(folder / "lock", blocking=False)
     holder = folder / "driver.json"
     try:

@@ -62,6 +62,20 @@ def summary(result: Result, seconds: float) -> dict[str, Any]:
     }
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that is never seen half written."""
+    _replace(path, json.dumps(content, indent=1))
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
 @dataclass(frozen=True)
 class Record:
     """The files of one trial below ``folder``."""
@@ -119,7 +133,7 @@ class Record:
             line["metrics"] = {
                 name: line["metrics"][name][:start] + values for name, values in other["metrics"].items()
             }
-        self._replace("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        _replace(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def finish(self, result: dict[str, Any]) -> None:
         self._write("result.json", result | {"time_ms": int(time.time() * 1000)})
@@ -166,6 +180,10 @@ class Record:
         content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return content
 
+    def measured(self) -> dict[str, Any]:
+        """The metrics of the trial's end and of later, with their references and protocols."""
+        return merged(self.read("result.json"), self.read("scores.json"))
+
     def remarks(self) -> list[str]:
         path = self.folder / "remarks.txt"
         return path.read_text().splitlines() if path.exists() else []
@@ -178,13 +196,4 @@ class Record:
         return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        self._replace(name, json.dumps(content, indent=1))
-
-    def _replace(self, name: str, text: str) -> None:
-        path = self.folder / name
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        write_json(self.folder / name, content)

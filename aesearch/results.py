@@ -1,11 +1,16 @@
-"""What a study left, as plain tables: what tracking reads from MLflow and the report writes down."""
+"""What a study left, as plain tables: made of the records of its trials, from MLflow or as they lie here."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
+
+from aesearch.records import Record, merged
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Results:
     references: a row per trial and metric that has a protocol: trial, metric, floor (of noise as codes), ceiling (of
     the factors as codes).
     protocols: what each protocol is, by its name; ``measured`` are its metrics, without a split.
-    runs: MLflow's identifier of each trial's run.
+    runs: MLflow's identifier of each trial's run; empty where the records were read as they lie here.
     """
 
     info: Mapping[str, Any]
@@ -36,3 +41,83 @@ class Results:
     )
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     runs: Mapping[int, str] = field(default_factory=dict)
+
+
+def from_records(
+    info: Mapping[str, Any], records: Mapping[int, Record], models: str, runs: Mapping[int, str] | None = None
+) -> Results:
+    """The results of the ended trials of a study, by key. models: the folder of the model in each record."""
+    distributions: dict[str, str] = dict(info["distributions"])
+    for record in records.values():
+        distributions |= record.read("trial.json")["distributions"]
+    references = [row for key, record in records.items() for row in _reference_rows(key, record)]
+    return Results(
+        info=info,
+        trials=pd.DataFrame([_trial_row(key, record) for key, record in records.items()]),
+        replicas=pd.DataFrame([row for key, record in records.items() for row in _replica_rows(key, record)]),
+        history=pd.DataFrame([row for key, record in records.items() for row in _history_rows(key, record)]),
+        distributions=distributions,
+        pictures={key: record.folder / models for key, record in records.items()},
+        references=pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"]),
+        protocols=reduce(merged, (record.measured() for record in records.values()), merged({}, {}))["protocols"],
+        runs=runs or {},
+    )
+
+
+def local_results(folder: Path) -> Results:
+    """The results of a study from its state ``folder`` alone, without MLflow and without the study file."""
+    records = {int(path.name): Record(path) for path in sorted((folder / "trials").glob("[0-9]*"))}
+    ended = {key: record for key, record in records.items() if record.read("state.json")}
+    return from_records(json.loads((folder / "study.json").read_text()), ended, "artifacts")
+
+
+def spread(metric: str, values: list[float]) -> dict[str, float]:
+    """Median, least and largest over the replicas, by name."""
+    return {metric: median(values), f"{metric}_min": min(values), f"{metric}_max": max(values)}
+
+
+def _reference_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    found = record.measured()["references"]
+    return [{"trial": key, "metric": name, "floor": f, "ceiling": c} for name, (f, c) in found.items()]
+
+
+def _last(record: Record) -> tuple[dict[str, list[float]], list[int]]:
+    """The final metrics of a trial and the epoch of each replica that they are of; without an end, the last epoch's."""
+    result, epochs = record.read("result.json"), record.history()
+    if result:
+        return record.measured()["metrics"], result["selected_epochs"]
+    if epochs:
+        return epochs[-1]["metrics"], [epochs[-1]["epoch"]] * len(epochs[-1]["metrics"]["train/loss"])
+    return {}, []
+
+
+def _trial_row(key: int, record: Record) -> dict[str, Any]:
+    epochs, metrics, state = record.history(), _last(record)[0], record.read("state.json")
+    elapsed = epochs[-1]["elapsed"] if epochs else 0.0
+    return {
+        "trial": key,
+        "state": state["state"],
+        "epochs": len(epochs),
+        "seconds": record.read("result.json").get("seconds", elapsed),
+        "reason": state["reason"],
+        "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
+        "metric_seconds": sum(epoch["metric_seconds"] for epoch in epochs),
+        **{f"param:{name}": value for name, value in record.read("trial.json")["params"].items()},
+        **{name: value for metric, values in metrics.items() for name, value in spread(metric, values).items()},
+    }
+
+
+def _replica_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    metrics, selected = _last(record)
+    return [
+        {"trial": key, "replica": r, "epoch": epoch} | {metric: values[r] for metric, values in metrics.items()}
+        for r, epoch in enumerate(selected)
+    ]
+
+
+def _history_rows(key: int, record: Record) -> list[dict[str, Any]]:
+    return [
+        {"trial": key, "epoch": epoch["epoch"], "replica": r} | {name: v[r] for name, v in epoch["metrics"].items()}
+        for epoch in record.history()
+        for r in range(len(epoch["metrics"]["train/loss"]))
+    ]

@@ -61,7 +61,7 @@ ARROWS = {
     "records": {"model", "train"},
     "ledger": {"errors", "records", "stopping", "study", "train"},
     "plan": {"model", "seeds", "study", "train"},
-    "results": set(),
+    "results": {"records"},
     "race": {"datasets", "ledger", "model", "records", "seeds", "study", "train"},
     "budgets": set(),
     "tuner": {"budgets", "errors", "ledger", "model", "race", "records", "stopping", "study", "train"},

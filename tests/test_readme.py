@@ -33,7 +33,7 @@ def test_every_file_that_it_links_or_lists_is_there():
     assert missing == []
 
 
-@pytest.mark.parametrize("command", ["run", "show", "report", "rescore", "use", "ui"])
+@pytest.mark.parametrize("command", ["run", "show", "report", "rescore", "sync", "use", "ui"])
 def test_every_command_and_option_that_it_names_is_there(command):
     assert f"`python -m aesearch {command}" in README
     parser = make_parser()
@@ -75,6 +75,8 @@ def test_the_guide_of_use_has_every_action():
     assert rows == list(ACTIONS)
 
 
-@pytest.mark.parametrize("path", ["README.md", *(f"docs/{name}.md" for name in ("models", "data", "use", "metrics"))])
+@pytest.mark.parametrize(
+    "path", ["README.md", *(f"docs/{name}.md" for name in ("models", "data", "use", "metrics", "mlflow"))]
+)
 def test_no_placeholder_is_left(path):
     assert "@@" not in (ROOT / path).read_text()

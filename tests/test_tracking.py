@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mlflow import MlflowClient
 
 from aesearch.errors import UserError
 from aesearch.records import Record
-from aesearch.tracking import Tracker, create_store, read_study
+from aesearch.tracking import Tracker, read_study
 from aesearch.train import Epoch
 
 INFO = {
@@ -136,36 +137,22 @@ def test_a_study_begun_afresh_has_runs_of_its_own(uri, tmp_path):
     assert len(runs(uri)) == 4
 
 
-def test_four_processes_make_a_store_at_once(uri, in_tmp):
-    command = [sys.executable, "-c", f"from aesearch.tracking import create_store; create_store({uri!r})"]
-    started = [subprocess.Popen(command, cwd=in_tmp, stderr=subprocess.PIPE) for _ in range(4)]
-    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 4
-    MlflowClient(uri).create_experiment("it works")
-    assert not list(in_tmp.glob("*.tmp"))
-
-
-def test_a_store_that_is_there_is_left_alone(uri, in_tmp):
-    create_store(uri)
-    before = (in_tmp / "mlflow.db").read_bytes()
-    create_store(uri)
-    assert (in_tmp / "mlflow.db").read_bytes() == before
-
-
-def test_a_lost_store_never_stops_a_study_and_is_sent_later(uri, tmp_path, monkeypatch):
-    records = tmp_path / "records"
-    write_trial(records, 0, "COMPLETE")
+def test_a_store_that_is_lost_on_the_way_is_sent_later(uri, in_tmp):
+    records = in_tmp / "records"
     tracker = Tracker(uri, INFO, records)
     tracker.open()
-    with monkeypatch.context() as patch:
-
-        def lost(*_, **__):
-            raise OSError("the disk is gone")
-
-        patch.setattr(tracker._client, "log_batch", lost)
-        tracker.notify(0)
-        tracker.close("FINISHED")
-    assert tracker.problem == "the disk is gone"
-    track(uri, records, [0])
+    folder = in_tmp / "mlruns"
+    folder.rename(in_tmp / "elsewhere")
+    folder.write_text("in the place of the artifacts")
+    write_trial(records, 0, "COMPLETE")
+    tracker.notify(0)
+    started = time.monotonic()
+    tracker.close("KILLED")
+    assert time.monotonic() - started < 5
+    assert (tracker.missing, "Not a directory" in tracker.problem) == (1, True)
+    folder.unlink()
+    (in_tmp / "elsewhere").rename(folder)
+    track(uri, records, [])
     assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
 
 

@@ -1,0 +1,61 @@
+"""What a trial's record says, as MLflow's points and tags. Nothing here asks a store."""
+
+import hashlib
+import json
+from statistics import median
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Metric, RunTag
+
+from aesearch.results import spread
+
+
+def epoch_points(epoch: dict[str, Any]) -> list[Metric]:
+    """The metrics of an epoch: median, least and largest over the replicas."""
+    return [
+        Metric(name, value, epoch["time_ms"], epoch["epoch"])
+        for metric, values in epoch["metrics"].items()
+        if not metric.startswith("test/")
+        for name, value in spread(metric, values).items()
+    ]
+
+
+def final_points(measured: dict[str, Any], step: int, time_ms: int) -> list[Metric]:
+    """The metrics of the selected epochs: ``final/val/*``, and ``test/*``, which is measured only then."""
+    return [
+        Metric(name, value, time_ms, step)
+        for metric, values in measured["metrics"].items()
+        for name, value in spread(metric if metric.startswith("test/") else f"final/{metric}", values).items()
+    ]
+
+
+def best_points(
+    searched: list[list[str]], epochs: list[dict[str, Any]], measured: dict[str, Any], time_ms: int
+) -> list[Metric]:
+    """``best/*`` of each searched metric: the best median over replicas of all epochs, at its epoch.
+
+    searched: [name, direction] pairs. A metric that is measured only at the end has its value of then, at ``time_ms``.
+    """
+    found = []
+    for name, direction in searched:
+        lines = [(line["metrics"].get(name), line["time_ms"], line["epoch"]) for line in epochs]
+        if epochs and not any(values for values, _, _ in lines):
+            lines = [(measured["metrics"].get(name), time_ms, epochs[-1]["epoch"])]
+        points = [
+            Metric(f"best/{name}", median(v), when, step) for v, when, step in lines if v and np.isfinite(v).all()
+        ]
+        sign = 1 if direction == "minimize" else -1
+        found += sorted(points, key=lambda point: sign * point.value)[:1]
+    return found
+
+
+def protocol_tags(measured: dict[str, Any]) -> list[RunTag]:
+    """The hash of each protocol, by its name."""
+    known = measured.get("protocols", {})
+    return [RunTag(f"aesearch.protocol.{name}", protocol["hash"]) for name, protocol in known.items()]
+
+
+def scores_tag(scores: dict[str, Any]) -> RunTag:
+    """Says which scores.json a run has, so that an equal one need not be sent again."""
+    return RunTag("aesearch.scores", hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()[:16])

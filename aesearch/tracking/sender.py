@@ -1,0 +1,302 @@
+"""What the records of a study's trials hold and MLflow does not, sent: in any order, as often as one likes."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from aesearch.errors import UserError
+from aesearch.records import Record, merged
+from aesearch.tracking.models import write_mlmodel
+from aesearch.tracking.points import best_points, epoch_points, final_points, protocol_tags, scores_tag
+from aesearch.tracking.store import (
+    KEY_TAG,
+    LOST,
+    PARENT,
+    STATE_TAG,
+    STATUS,
+    STUDY_TAG,
+    open_client,
+    search,
+    unreachable,
+)
+
+MOST_METRICS = 1000  # of one log_batch
+INTERRUPTED = "INTERRUPTED"  # the state of a trial that was begun and is not being run
+RECORD_FILES = (
+    *("trial.json", "history.jsonl", "result.json", "scores.json"),
+    *("failure.json", "remarks.txt", "state.json"),
+)
+
+
+@dataclass
+class Sender:
+    """Sends the records of a study's trials to MLflow, here and now; every method may raise what is in LOST.
+
+    info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials' records.
+    runs: the identifier of each trial's run, by key.
+    """
+
+    uri: str
+    info: dict[str, Any]
+    records: Path
+    runs: dict[int, str] = field(default_factory=dict)
+    _ends: dict[int, int | None] = field(default_factory=dict)
+    _scores: dict[int, str] = field(default_factory=dict)
+    _epochs: dict[int, int] = field(default_factory=dict)
+    _parent: str = ""
+    # A run was asked for and no answer came: it may be there all the same, or come to be.
+    _doubtful: bool = False
+
+    def __post_init__(self) -> None:
+        self.tags = {"aesearch.file_sha256": self.info["file_sha256"], "aesearch.version": self.info["version"]}
+
+    def connect(self) -> set[int]:
+        """Make the experiment and the parent run, or find them; the keys of the trials that MLflow lacks something of.
+
+        Raises UserError for what time does not mend: an address that cannot be right, a deleted experiment.
+        """
+        self._client = open_client(self.uri)
+        self._experiment = self._find_experiment()
+        self._parent = self._find_parent()
+        self._epochs.clear()
+        self._find_runs()
+        return {key for key, record in self._records().items() if not self._has(key, record)}
+
+    def send(self, key: int) -> int:
+        """Send what the record of trial ``key`` holds and MLflow does not; how many points that were."""
+        record = Record(self.records / f"{key:05d}")
+        if not record.read("trial.json") or self._has(key, record):
+            return 0
+        if key not in self.runs:
+            self._create_run(key)
+        elif self._ends[key] == _end(record):
+            return self._send_scores(key, record)
+        elif self._ends[key] is not None:
+            self._reopen(key)
+        return self._send_points(key, record)
+
+    def finish(self, status: str) -> None:
+        """End the parent run with ``status``, and the runs of trials that were begun and are not being run."""
+        if self._doubtful:
+            self._parent = self._find_parent()
+            self._find_runs()
+            self._doubtful = False
+        for key, record in self._records().items():
+            if key in self.runs and self._ends[key] is None and not record.read("state.json"):
+                self._client.log_batch(self.runs[key], tags=[RunTag(STATE_TAG, INTERRUPTED)])
+                self._client.set_terminated(self.runs[key], "KILLED", end_time=_end(record))
+                self._ends[key] = _end(record)
+        self._client.set_terminated(self._parent, status)
+
+    def add_report(self, folder: Path) -> None:
+        """Keep the report's files at the parent run."""
+        self._client.log_artifacts(self._parent, str(folder), "report")
+
+    def _records(self) -> dict[int, Record]:
+        """All trials that were begun, by key."""
+        folders = sorted(self.records.glob("[0-9]*"))
+        return {int(folder.name): Record(folder) for folder in folders if (folder / "trial.json").exists()}
+
+    def _has(self, key: int, record: Record) -> bool:
+        """Whether MLflow has all that the record holds."""
+        if self._ends.get(key) is None or self._ends[key] != _end(record):
+            return False
+        scores = record.read("scores.json")
+        return not scores or self._scores[key] == scores_tag(scores).value
+
+    def _find_experiment(self) -> str:
+        name = self.info["name"]
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            # The kind makes the UI open on the table of runs and their metrics, not on language model traces.
+            tags = {"mlflow.note.content": self.info["question"], "mlflow.experimentKind": "custom_model_development"}
+            with suppress(MlflowException):
+                self._client.create_experiment(name, tags=tags)
+            # Asked again: another study's driver may have made it meanwhile, or the answer was lost.
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                raise MlflowException(f"the experiment {name} could not be made")
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"the MLflow experiment of a study must not be deleted, but {name} is; restore it "
+                f"(mlflow experiments restore -x {experiment.experiment_id}) or give the study another name"
+            )
+        return str(experiment.experiment_id)
+
+    def _find_parent(self) -> str:
+        """The run of this study's state folder: a study that was begun afresh gets one of its own."""
+        identity = self.info["identity"]
+        runs = search(self._client, self._experiment, f"tags.`{STUDY_TAG}` = '{identity}'")
+        if runs:
+            # That which has trials, if an answer was lost and there are two.
+            kept = sorted(runs, key=lambda run: -len(self._children(run.info.run_id))) if len(runs) > 1 else runs
+            parent = self._only(kept)
+            self._client.update_run(parent, status="RUNNING")
+        else:
+            parent = self._make_run(self.info["name"], self.tags | {STUDY_TAG: identity})
+        self._client.log_dict(parent, self.info, "study.json")
+        return parent
+
+    def _find_runs(self) -> None:
+        """The run of each trial, and how it ended."""
+        found: dict[int, list[Run]] = {}
+        for run in self._children(self._parent):
+            found.setdefault(int(run.data.tags[KEY_TAG]), []).append(run)
+        for known in (self.runs, self._ends, self._scores):
+            known.clear()
+        for key, runs in found.items():
+            kept = sorted(runs, key=lambda run: (-len(run.data.metrics), run.info.start_time))
+            self.runs[key] = self._only(kept)
+            open_ = kept[0].info.status == "RUNNING"
+            self._ends[key] = None if open_ else int(kept[0].info.end_time or 0)
+            self._scores[key] = kept[0].data.tags.get("aesearch.scores", "")
+
+    def _children(self, parent: str) -> list[Run]:
+        return search(self._client, self._experiment, f"tags.`{PARENT}` = '{parent}'")
+
+    def _only(self, runs: list[Run]) -> str:
+        """The first of ``runs`` of the same thing; empty others, made when an answer was lost, are deleted."""
+        for run in runs[1:]:
+            if not run.data.metrics:
+                self._client.delete_run(run.info.run_id)
+        return str(runs[0].info.run_id)
+
+    def _make_run(self, name: str, tags: dict[str, str]) -> str:
+        try:
+            return str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
+        except MlflowException:
+            self._doubtful = True
+            raise
+
+    def _create_run(self, key: int) -> None:
+        tags = self.tags | {PARENT: self._parent, KEY_TAG: str(key), STATE_TAG: "RUNNING"}
+        self.runs[key] = self._make_run(f"trial {key}", tags)
+        self._ends[key], self._scores[key] = None, ""
+
+    def _reopen(self, key: int) -> None:
+        """A trial that failed, or was interrupted, goes on in its own run."""
+        self._client.update_run(self.runs[key], status="RUNNING")
+        self._client.log_batch(self.runs[key], tags=[RunTag(STATE_TAG, "RUNNING")])
+        if "aesearch.reason" in self._client.get_run(self.runs[key]).data.tags:
+            self._client.delete_tag(self.runs[key], "aesearch.reason")
+        self._ends[key] = None
+
+    def _send_points(self, key: int, record: Record) -> int:
+        epochs, state, run = record.history(), record.read("state.json"), self.runs[key]
+        points = [point for epoch in epochs[self._epochs.get(key, 0) :] for point in epoch_points(epoch)]
+        if state:
+            measured = record.measured()
+            if result := record.read("result.json"):
+                points += final_points(measured, epochs[-1]["epoch"], result["time_ms"])
+            points += best_points(self.info["metrics"], epochs, measured, state["time_ms"])
+        params = record.read("trial.json")["params"] if key not in self._epochs else {}
+        _log_points(self._client, run, points, [Param(name, str(value)) for name, value in params.items()])
+        self._epochs[key] = len(epochs)
+        if state:
+            self._end_run(key, record, state)
+        return len(points)
+
+    def _end_run(self, key: int, record: Record, state: dict[str, Any]) -> None:
+        run, scores = self.runs[key], record.read("scores.json")
+        for name in RECORD_FILES:
+            if (record.folder / name).exists():
+                self._client.log_artifact(run, str(record.folder / name))
+        if any(record.artifacts.iterdir()):
+            write_mlmodel(record.artifacts)
+            self._client.log_artifacts(run, str(record.artifacts), "model")
+        tags = [RunTag(STATE_TAG, state["state"]), *protocol_tags(record.measured())]
+        if state["reason"]:
+            tags.append(RunTag("aesearch.reason", state["reason"][:5000]))
+        if scores:
+            tags.append(scores_tag(scores))
+            self._scores[key] = scores_tag(scores).value
+        self._client.log_batch(run, tags=tags)
+        # Last: a run with this time has all of the record.
+        self._client.set_terminated(run, STATUS[state["state"]], end_time=state["time_ms"])
+        self._ends[key] = state["time_ms"]
+
+    def _send_scores(self, key: int, record: Record) -> int:
+        """Metrics that were measured after the trial's end, beside those that its run has from elsewhere."""
+        run, scores = self.runs[key], record.read("scores.json")
+        known: dict[str, Any] = {}
+        if any(file.path == "scores.json" for file in self._client.list_artifacts(run)):
+            with TemporaryDirectory() as folder:
+                path = download_artifacts(
+                    run_id=run, artifact_path="scores.json", tracking_uri=self.uri, dst_path=folder
+                )
+                known = json.loads(Path(path).read_text())
+        count = _log_scores(self._client, run, merged(known, scores), record)
+        self._client.log_batch(run, tags=[scores_tag(scores)])
+        self._scores[key] = scores_tag(scores).value
+        return count
+
+
+def _end(record: Record) -> int:
+    """When the trial ended, in milliseconds; of one that has not, when it did the last that its record knows of."""
+    state = record.read("state.json")
+    if state:
+        return int(state["time_ms"])
+    epochs = record.history()
+    return int(epochs[-1]["time_ms"] if epochs else (record.folder / "trial.json").stat().st_mtime * 1000)
+
+
+def _log_points(client: MlflowClient, run: str, points: list[Metric], params: list[Param] | None = None) -> None:
+    if params:
+        client.log_batch(run, params=params)
+    for start in range(0, len(points), MOST_METRICS):
+        client.log_batch(run, metrics=points[start : start + MOST_METRICS])
+
+
+def _log_scores(client: MlflowClient, run: str, scores: dict[str, Any], record: Record) -> int:
+    points = final_points(scores, record.history()[-1]["epoch"], record.read("result.json")["time_ms"])
+    _log_points(client, run, points)
+    client.log_batch(run, tags=protocol_tags(scores))
+    # Last: a run that has the file has all of it.
+    client.log_dict(run, scores, "scores.json")
+    return len(points)
+
+
+def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> None:
+    """Add metrics that were measured of a trial's kept model to its run. Raises UserError where that fails.
+
+    scores: as of scores.json. record: of the trial, as MLflow has it. Doing it again changes nothing.
+    """
+    try:
+        client = open_client(uri)
+        _log_scores(client, run, scores, record)
+        client.log_batch(run, tags=[scores_tag(scores)])
+    except LOST as error:
+        raise unreachable(uri, error) from error
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent: of how many trials, how many points. runs: of all trials. finished: whether none is to come."""
+
+    trials: int
+    points: int
+    runs: dict[int, str]
+    finished: bool
+
+
+def send_all(uri: str, info: dict[str, Any], records: Path) -> Sent:
+    """Send what MLflow lacks of a study that nobody runs.
+
+    Raises UserError where the store cannot be reached, or is lost on the way.
+    """
+    sender = Sender(uri, info, records)
+    finished = len(list(records.glob("[0-9]*/state.json"))) >= info["n_trials"]
+    try:
+        points = [sender.send(key) for key in sorted(sender.connect())]
+        sender.finish("FINISHED" if finished else "KILLED")
+    except LOST as error:
+        raise unreachable(uri, error) from error
+    return Sent(len(points), sum(points), dict(sender.runs), finished)

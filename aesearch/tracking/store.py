@@ -1,0 +1,139 @@
+"""MLflow's store: which addresses can be right, how a SQLite store is made, what says that it is lost."""
+
+import logging
+import os
+import re
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from aesearch.errors import UserError
+
+LOST = (MlflowException, SQLAlchemyError, OSError, ValueError)  # what a store that cannot be reached or read raises
+SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql", "mssql")
+PARENT, STUDY_TAG, KEY_TAG, STATE_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial", "aesearch.state"
+# Of a trial's end, what MLflow calls it.
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of a store or server, without asking a server anything; a missing SQLite store is made.
+
+    Raises UserError for an address that cannot be right.
+    """
+    _quiet()
+    _check_uri(uri)
+    try:
+        create_store(uri)
+        return MlflowClient(uri)
+    except (ArgumentError, ImportError) as error:
+        raise UserError(f"MLflow's store {shown(uri)} cannot be opened: {first_line(error)}") from error
+
+
+def _check_uri(uri: str) -> None:
+    wanted = (
+        "write sqlite:///mlflow.db, http://127.0.0.1:5000 or postgresql+psycopg://user@host/database, "
+        f"but got {shown(uri)}"
+    )
+    if uri.startswith(SQLITE):
+        return _check_path(Path(uri.removeprefix(SQLITE)), uri)
+    try:
+        parts = urlsplit(uri)
+        known = parts.scheme in ("http", "https") or parts.scheme.split("+")[0] in DATABASES
+        if known and parts.hostname and parts.port != 0:
+            return None
+    except ValueError as error:
+        raise UserError(f"--tracking-uri: {error}; {wanted}") from error
+    if uri.split(":")[0] == "databricks":
+        return None
+    raise UserError(f"--tracking-uri must name a store or server with its host; {wanted}")
+
+
+def _check_path(path: Path, uri: str) -> None:
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir():
+        what = f"{path} is a folder" if path.is_dir() else f"there is no folder {folder}"
+        raise UserError(f"--tracking-uri must name a file in a folder that is there, but got {uri}: {what}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UserError(f"--tracking-uri must name a file that can be written, but got {uri}")
+
+
+def create_store(uri: str) -> None:
+    """Make a missing SQLite store, once, under a lock: a half-migrated file would be lost for good."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE)).absolute()
+    if path.exists():
+        return
+    with FileLock(f"{path}.lock"):
+        if path.exists():
+            return
+        for left in path.parent.glob(f"{path.name}.*.tmp*"):
+            # Of a process that was killed here: nobody else is, under the lock.
+            left.unlink()
+        # A name of its own each time: MLflow keeps the stores that it has opened, by address.
+        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        _quiet()
+        MlflowClient(f"{SQLITE}{unfinished}").search_experiments(max_results=1)
+        unfinished.rename(path)
+
+
+def is_local(uri: str) -> bool:
+    """Whether a store is a file of this machine, which answers soon or not at all."""
+    return uri.startswith(SQLITE)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error says that the request is wrong, which time does not mend."""
+    if not isinstance(error, MlflowException):
+        return isinstance(error, UserError)
+    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    return 400 <= status < 500 and status not in (408, 429)
+
+
+def shown(uri: str) -> str:
+    """An address without its password."""
+    try:
+        password = urlsplit(uri).password
+    except ValueError:
+        return uri
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as one line of at most 300 characters."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # Of an address that does not answer, without what each library on the way has to say.
+    cause = re.search(r"\(Caused by \w+\(.*?: (.+?)[\"']?\)+$", line)
+    return (cause[1] if cause else line)[:300]
+
+
+def unreachable(uri: str, error: Exception) -> UserError:
+    """The error of a store that must answer now and does not."""
+    if isinstance(error, UserError):
+        return error
+    return UserError(f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error)}")
+
+
+def search(client: MlflowClient, experiment: str, filter_string: str) -> list[Run]:
+    """All active runs of an experiment that match, the newest first."""
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], filter_string, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _quiet() -> None:
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,142 @@
+"""The thread that sends a study's records while it runs: what is lost on the way is tried again, never waited for."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aesearch.tracking.sender import Sender
+from aesearch.tracking.store import LOST, first_line, is_local, is_refusal, unreachable
+
+PAUSES = (1.0, 30.0)  # between tries, the first and the longest: each is twice the one before
+OPENING_SECONDS = 3.0  # how long a server may take to say at the start that it refuses
+LAST_SECONDS = {"FINISHED": 15.0, "FAILED": 5.0, "KILLED": 3.0}  # how long a server is waited for at the end
+
+
+@dataclass
+class Tracker:
+    """Sends the records of a study's trials to MLflow, off the training path.
+
+    info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials' records,
+    which hold all that MLflow is to have: a server that is down, slow or wrong costs the study nothing.
+    problem: what went wrong last, while something is not sent. missing: of how many trials, after ``close``.
+    """
+
+    uri: str
+    info: dict[str, Any]
+    records: Path
+    problem: str = ""
+    missing: int = 0
+
+    def __post_init__(self) -> None:
+        self.sender = Sender(self.uri, self.info, self.records)
+        self._backlog: set[int] = set()
+        self._news = threading.Condition()
+        self._tried = threading.Event()
+        self._refused: Exception | None = None
+        self._connected = self._finished = False
+        self._status = ""
+        self._until = 0.0
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+
+    def open(self) -> None:
+        """Begin to send. A server that cannot be reached is tried again later.
+
+        Raises UserError for what time does not mend: an address that cannot be right, a store that cannot be read, a
+        deleted experiment.
+        """
+        self._thread.start()
+        self._tried.wait(None if is_local(self.uri) else OPENING_SECONDS)
+        if self._refused:
+            raise unreachable(self.uri, self._refused) from self._refused
+
+    def notify(self, key: int) -> None:
+        """The record of trial ``key`` has news. Returns at once."""
+        with self._news:
+            self._backlog.add(key)
+            self._news.notify()
+
+    def close(self, status: str) -> None:
+        """Send what is left and end the parent run with ``status``; a server gets one last bounded try."""
+        with self._news:
+            self._status, self._until = status, time.monotonic() + LAST_SECONDS[status]
+            self._news.notify()
+        self._thread.join(None if is_local(self.uri) else LAST_SECONDS[status])
+        with self._news:
+            self.missing = len(self._backlog)
+            if self._thread.is_alive() and not self.problem:
+                self.problem = "it is too slow"
+            elif self._finished:
+                self.problem = ""
+
+    def add_report(self, folder: Path) -> None:
+        """Keep the report's files at the parent run, where MLflow has everything else."""
+        try:
+            self.sender.add_report(folder)
+        except LOST as error:
+            self.problem = first_line(error)
+
+    def _run(self) -> None:
+        pause = PAUSES[0]
+        while not self._refused:
+            sent = self._try()
+            self._tried.set()
+            with self._news:
+                if self._finished or (self._status and not sent and time.monotonic() + pause > self._until):
+                    return
+                if sent:
+                    pause = PAUSES[0]
+                    self._news.wait_for(lambda: self._backlog or self._status)
+                else:
+                    # News do not shorten a pause; the end does.
+                    closing = bool(self._status)
+                    self._news.wait_for(lambda: self._status and not closing, pause)  # noqa: B023
+                    pause = min(2 * pause, PAUSES[1]) if bool(self._status) == closing else PAUSES[0]
+
+    def _try(self) -> bool:
+        """Send all that is not sent, until something is lost; whether nothing was."""
+        try:
+            if not self._connected:
+                self._connect()
+            self._send_backlog()
+            if self._status:
+                self.sender.finish(self._status)
+                self._finished = True
+            return True
+        except Exception as error:
+            # Whatever it is: this thread must live on, and what it was about is tried again.
+            self._connected = False
+            self.problem = first_line(error)
+            if not self._tried.is_set() and (is_refusal(error) or is_local(self.uri)):
+                self._refused = error
+            return False
+
+    def _connect(self) -> None:
+        lacking = self.sender.connect()
+        with self._news:
+            self._backlog |= lacking
+            self._connected = True
+
+    def _send_backlog(self) -> None:
+        failed: dict[int, Exception] = {}
+        try:
+            while (key := self._next()) is not None:
+                try:
+                    self.sender.send(key)
+                except Exception as error:
+                    failed[key] = error
+                    # What is wrong with one trial holds no other up; a server that is lost does.
+                    if not is_refusal(error):
+                        raise
+        finally:
+            with self._news:
+                self._backlog |= failed.keys()
+        if failed:
+            raise next(iter(failed.values()))
+
+    def _next(self) -> int | None:
+        with self._news:
+            key = min(self._backlog, default=None)
+            self._backlog.discard(-1 if key is None else key)
+        return key

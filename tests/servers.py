@@ -1,0 +1,123 @@
+"""Real MLflow servers for tests, which may be killed, and a proxy in front of one that misbehaves as it is told."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from aesearch.tracking import create_store
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class MlflowServer:
+    """``mlflow server`` on 127.0.0.1, of one worker, with its artifacts below ``folder``; not started yet."""
+
+    def __init__(self, folder: Path, store: str = "") -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.store = store or f"sqlite:///{folder}/server.db"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        create_store(self.store)
+        options = ["--backend-store-uri", self.store, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        options += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *options],
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=log,
+                stderr=log,
+                # A group of its own: the server and its worker are ended together.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 90
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline, "the server never came"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.process:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(timeout=10)
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.uri}/health", timeout=2).status == 200
+        except OSError:
+            return False
+
+
+class Proxy:
+    """Passes requests on to a server. How it misbehaves can be set at any time.
+
+    fail: answer 500. seconds: wait so long before each answer. lose: of how many requests to make a run the answer is
+    lost. late: how many of them are answered 500 at once and passed on 3 s later.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.fail, self.seconds, self.lose, self.late = False, 0.0, 0, 0
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _pass(self) -> tuple[int, bytes, str]:
+                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                request = urllib.request.Request(target + self.path, self.body or None, headers, method=self.command)
+                try:
+                    with urllib.request.urlopen(request, timeout=30) as answer:
+                        return answer.status, answer.read(), answer.headers.get("Content-Type", "")
+                except urllib.error.HTTPError as error:
+                    return error.code, error.read(), "application/json"
+
+            def _answer(self) -> None:
+                self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                time.sleep(proxy.seconds)
+                makes = self.path.endswith("/runs/create")
+                if makes and proxy.lose:
+                    proxy.lose -= 1
+                    self._pass()
+                    self.close_connection = True
+                    return
+                if makes and proxy.late:
+                    proxy.late -= 1
+                    threading.Timer(3, self._pass).start()
+                    status, body, kind = 500, b"{}", "application/json"
+                else:
+                    status, body, kind = (500, b"{}", "application/json") if proxy.fail else self._pass()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+
+            def log_message(self, *_) -> None:
+                """Nothing: tests look at what arrives."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.uri = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
