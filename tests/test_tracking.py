@@ -5,12 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from aesearch.errors import UserError
-from aesearch.records import Record
-from aesearch.tracking import Tracker, read_study
+from aesearch.records import Record, write_json
+from aesearch.results import local_results
+from aesearch.tracking import Tracker, read_study, register_knee
 from aesearch.train import Epoch
 
 INFO = {
@@ -128,6 +130,91 @@ def test_what_was_written_is_read_back(uri, tmp_path):
     assert results.distributions == {"beta": FLOAT}
 
 
+def test_the_records_alone_give_the_same_results(uri, tmp_path):
+    records = tmp_path / "trials"
+    write_trial(records, 0, "COMPLETE")
+    write_trial(records, 1, "PRUNED", epochs=2)
+    write_trial(records, 2, "FAIL", epochs=0, reason="it broke")
+    write_trial(records, 3, "", epochs=1)
+    Record(records / "00000").rescore({"metrics": {"test/x": [0.5, 0.25, 0.5]}, "references": {"test/x": [0.0, 1.0]}})
+    write_json(tmp_path / "study.json", INFO)
+    track(uri, records, [])
+    here, there = local_results(tmp_path), read_study(uri, "s")
+    for name in ("trials", "replicas", "history", "references"):
+        pd.testing.assert_frame_equal(getattr(here, name), getattr(there, name))
+    assert (here.info, here.distributions, here.protocols) == (there.info, there.distributions, there.protocols)
+    assert here.trials["test/x"].tolist()[0] == 0.5
+    assert {key: sorted(path.name for path in folder.glob("*")) for key, folder in here.pictures.items()} == {
+        0: ["model.safetensors"],
+        1: [],
+        2: [],
+    }
+    assert here.runs == {}
+
+
+def test_the_best_of_each_searched_metric_is_of_every_trial_that_ended(uri, tmp_path):
+    metrics = [
+        ["val/mse", "minimize"],
+        ["val/mig", "maximize"],
+        ["val/probe_100", "maximize"],
+        ["val/none", "minimize"],
+    ]
+    # Medians over three replicas: of mse the second epoch's is least, of mig the third's greatest.
+    mse = [(0.9, 0.5, 0.1), (0.9, 0.25, 0.1), (0.3, 0.4, 0.1), (float("nan"), 0.1, 0.1)]
+    mig = [(0.1, 0.1, 0.1), (0.2, 0.1, 0.9), (0.1, 0.5, 0.4), (0.3, 0.3, 0.3)]
+    for key, state in enumerate(["COMPLETE", "PRUNED", "FAIL", ""]):
+        record = Record(tmp_path / f"{key:05d}")
+        record.begin({"key": key, "params": {}, "distributions": {}, "config": "..."})
+        for number, values in enumerate(zip(mse, mig, strict=True), start=1):
+            named = {"train/loss": (1.0, 1.0, 1.0), "val/mse": values[0], "val/mig": values[1]}
+            record.append(Epoch(number, named, 0.5, 0.25), elapsed=float(number))
+        if state == "COMPLETE":
+            record.finish(
+                {"metrics": {"val/probe_100": (0.5, 0.75, 0.625)}, "selected_epochs": [1] * 3, "seconds": 1.0}
+            )
+        if state:
+            record.close(state, "")
+    track(uri, tmp_path, [], metrics=metrics)
+    client = MlflowClient(uri)
+    _, *children = runs(uri)
+    both = {"best/val/mse": 0.25, "best/val/mig": 0.4}
+    found = [{name: v for name, v in run.data.metrics.items() if name.startswith("best/")} for run in children]
+    assert found == [both | {"best/val/probe_100": 0.625}, both, both, {}]
+    [point] = client.get_metric_history(children[1].info.run_id, "best/val/mse")
+    assert (point.step, point.timestamp) == (2, Record(tmp_path / "00001").history()[1]["time_ms"])
+
+
+def test_a_trial_that_was_interrupted_or_failed_goes_on_in_its_own_run(uri, tmp_path):
+    record = Record(tmp_path / "00000")
+    write_trial(tmp_path, 0, "", epochs=1)
+    track(uri, tmp_path, [], status="KILLED")
+    parent, child = runs(uri)
+    assert (parent.info.status, child.info.status, child.data.tags["aesearch.state"]) == ("KILLED",) * 2 + (
+        "INTERRUPTED",
+    )
+    record.close("FAIL", "it broke")
+    track(uri, tmp_path, [0])
+    failed = runs(uri)[1]
+    assert (failed.info.status, failed.data.tags["aesearch.reason"]) == ("FAILED", "it broke")
+    trial = record.read("trial.json")
+    record.begin(trial, again=True)
+    tracker = Tracker(uri, INFO, tmp_path)
+    tracker.open()
+    record.append(Epoch(2, {"train/loss": (1.0,), "val/mse": (0.5,)}, 0.5, 0.25), elapsed=2.0)
+    tracker.notify(0)
+    deadline = time.monotonic() + 20
+    while runs(uri)[1].info.status != "RUNNING" or "aesearch.reason" in runs(uri)[1].data.tags:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    record.close("PRUNED", "")
+    tracker.notify(0)
+    tracker.close("FINISHED")
+    [last] = runs(uri)[1:]
+    assert (last.info.run_id, last.info.status) == (child.info.run_id, "KILLED")
+    assert (last.data.tags["aesearch.state"], "aesearch.reason" in last.data.tags) == ("PRUNED", False)
+    assert [p.step for p in MlflowClient(uri).get_metric_history(last.info.run_id, "val/mse")] == [1, 2]
+
+
 def test_a_study_begun_afresh_has_runs_of_its_own(uri, tmp_path):
     write_trial(tmp_path / "old", 0, "FAIL", epochs=0, reason="old")
     write_trial(tmp_path / "new", 0, "COMPLETE")
@@ -175,6 +262,20 @@ def test_a_deleted_experiment_is_said_with_the_cure(uri, in_tmp):
         Tracker(uri, INFO, in_tmp).open()
 
 
+def test_the_knee_has_a_version_per_run_and_the_alias(uri, in_tmp):
+    write_trial(in_tmp / "trials", 0, "COMPLETE")
+    write_trial(in_tmp / "trials", 1, "COMPLETE")
+    track(uri, in_tmp / "trials", [])
+    client, (_, *children) = MlflowClient(uri), runs(uri)
+    for key in (0, 0, 1, 0):
+        assert register_knee(uri, "s", children[key].info.run_id, key) == ""
+        knee = client.get_model_version_by_alias("s", "knee")
+        assert (knee.run_id, knee.tags) == (children[key].info.run_id, {"aesearch.trial": str(key)})
+    assert len(client.search_model_versions("name='s'")) == 2
+    remark = register_knee(uri, "s", "0" * 32, 0)
+    assert remark.startswith(f"the model of trial 0 is not registered in {uri}: ")
+
+
 def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
     """What ``mlflow.pyfunc.load_model`` and ``mlflow models predict`` say is what the model says."""
     import json
@@ -209,6 +310,10 @@ def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
     np.testing.assert_array_equal(served.predict(images, params={"output": "error"}), model.score(images)["error"])
     with pytest.raises(UserError, match="did you mean code"):
         served.predict(images, params={"output": "cod"})
+    assert register_knee(uri, "s", run.info.run_id, 0) == ""
+    assert register_knee(uri, "s", run.info.run_id, 0) == ""
+    knee = mlflow.pyfunc.load_model("models:/s@knee")
+    np.testing.assert_array_equal(knee.predict(images), served.predict(images))
     (tmp_path / "in.json").write_text(json.dumps({"inputs": images.tolist()}))
     folder = tmp_path / "trials" / "00000" / "artifacts"
     options = ["-m", str(folder), "-i", "in.json", "-o", "out.json", "--env-manager", "local", "-t", "json"]
