@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Read by torch when it is imported. Two processes of two threads each on two cores are many times slower than of one.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# One thread per process, commands that tests start included: several processes run at once, and threads of one
+# that wait in a spin for those of another make small networks ten times slower. Read when torch is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
