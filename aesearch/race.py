@@ -134,5 +134,6 @@ def join(trial: Record, part: Record, start: int, config: TrainConfig, result: R
     # They were of fewer replicas.
     (trial.folder / "scores.json").unlink(missing_ok=True)
     # Last: a trial has the replicas that its result has.
-    trial.finish(summary(whole, known["seconds"] + part.history()[-1]["elapsed"]))
+    first = {"first_replicas": known.get("first_replicas", start)}
+    trial.finish(summary(whole, known["seconds"] + part.history()[-1]["elapsed"]) | first)
     shutil.rmtree(part.folder)

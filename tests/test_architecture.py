@@ -65,7 +65,7 @@ ARROWS = {
     "race": {"datasets", "ledger", "model", "records", "seeds", "study", "train"},
     "budgets": set(),
     "tuner": {"budgets", "errors", "ledger", "model", "race", "records", "stopping", "study", "train"},
-    "tracking": {"errors", "records", "results"},
+    "tracking": {"errors", "model", "records", "results"},
     "progress": set(),
     "report": {"errors", "metrics", "results"},
 }

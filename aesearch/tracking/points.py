@@ -11,13 +11,16 @@ from mlflow.entities import Metric, RunTag
 from aesearch.results import spread
 
 
-def epoch_points(epoch: dict[str, Any]) -> list[Metric]:
-    """The metrics of an epoch: median, least and largest over the replicas."""
+def epoch_points(epoch: dict[str, Any], replicas: int | None) -> list[Metric]:
+    """The metrics of an epoch: median, least and largest over the first ``replicas``, or over all.
+
+    Replicas that are added later do not move the curves: what was sent once stays as it is.
+    """
     return [
         Metric(name, value, epoch["time_ms"], epoch["epoch"])
         for metric, values in epoch["metrics"].items()
         if not metric.startswith("test/")
-        for name, value in spread(metric, values).items()
+        for name, value in spread(metric, values[:replicas]).items()
     ]
 
 

@@ -11,8 +11,10 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from aesearch.errors import UserError
+from aesearch.model import DISCARDED, MODEL_FILES
 from aesearch.records import Record, merged
 from aesearch.tracking.models import write_mlmodel
 from aesearch.tracking.points import best_points, epoch_points, final_points, protocol_tags, scores_tag
@@ -29,6 +31,7 @@ from aesearch.tracking.store import (
 )
 
 MOST_METRICS = 1000  # of one log_batch
+DISCARDED_TAG = "aesearch.discarded"
 INTERRUPTED = "INTERRUPTED"  # the state of a trial that was begun and is not being run
 RECORD_FILES = (
     *("trial.json", "history.jsonl", "result.json", "scores.json"),
@@ -51,6 +54,7 @@ class Sender:
     _ends: dict[int, int | None] = field(default_factory=dict)
     _scores: dict[int, str] = field(default_factory=dict)
     _epochs: dict[int, int] = field(default_factory=dict)
+    _discarded: set[int] = field(default_factory=set)
     _parent: str = ""
     # A run was asked for and no answer came: it may be there all the same, or come to be.
     _doubtful: bool = False
@@ -78,6 +82,8 @@ class Sender:
         if key not in self.runs:
             self._create_run(key)
         elif self._ends[key] == _end(record):
+            if record.discarded and key not in self._discarded:
+                self._discard(key, record)
             return self._send_scores(key, record)
         elif self._ends[key] is not None:
             self._reopen(key)
@@ -108,6 +114,8 @@ class Sender:
     def _has(self, key: int, record: Record) -> bool:
         """Whether MLflow has all that the record holds."""
         if self._ends.get(key) is None or self._ends[key] != _end(record):
+            return False
+        if record.discarded and key not in self._discarded:
             return False
         scores = record.read("scores.json")
         return not scores or self._scores[key] == scores_tag(scores).value
@@ -150,7 +158,7 @@ class Sender:
         found: dict[int, list[Run]] = {}
         for run in self._children(self._parent):
             found.setdefault(int(run.data.tags[KEY_TAG]), []).append(run)
-        for known in (self.runs, self._ends, self._scores):
+        for known in (self.runs, self._ends, self._scores, self._discarded):
             known.clear()
         for key, runs in found.items():
             kept = sorted(runs, key=lambda run: (-len(run.data.metrics), run.info.start_time))
@@ -158,6 +166,8 @@ class Sender:
             open_ = kept[0].info.status == "RUNNING"
             self._ends[key] = None if open_ else int(kept[0].info.end_time or 0)
             self._scores[key] = kept[0].data.tags.get("aesearch.scores", "")
+            if DISCARDED_TAG in kept[0].data.tags:
+                self._discarded.add(key)
 
     def _children(self, parent: str) -> list[Run]:
         return search(self._client, self._experiment, f"tags.`{PARENT}` = '{parent}'")
@@ -191,12 +201,13 @@ class Sender:
 
     def _send_points(self, key: int, record: Record) -> int:
         epochs, state, run = record.history(), record.read("state.json"), self.runs[key]
-        points = [point for epoch in epochs[self._epochs.get(key, 0) :] for point in epoch_points(epoch)]
+        first = record.read("result.json").get("first_replicas")
+        points = [point for epoch in epochs[self._epochs.get(key, 0) :] for point in epoch_points(epoch, first)]
         if state:
             measured = record.measured()
             if result := record.read("result.json"):
                 points += final_points(measured, epochs[-1]["epoch"], result["time_ms"])
-            points += best_points(self.info["metrics"], epochs, measured, state["time_ms"])
+            points += best_points(self.info["metrics"], epochs, measured, _end(record))
         params = record.read("trial.json")["params"] if key not in self._epochs else {}
         _log_points(self._client, run, points, [Param(name, str(value)) for name, value in params.items()])
         self._epochs[key] = len(epochs)
@@ -220,12 +231,25 @@ class Sender:
             self._scores[key] = scores_tag(scores).value
         self._client.log_batch(run, tags=tags)
         # Last: a run with this time has all of the record.
-        self._client.set_terminated(run, STATUS[state["state"]], end_time=state["time_ms"])
-        self._ends[key] = state["time_ms"]
+        self._client.set_terminated(run, STATUS[state["state"]], end_time=_end(record))
+        self._ends[key] = _end(record)
+
+    def _discard(self, key: int, record: Record) -> None:
+        """Remove the model that the study does not keep from its run."""
+        run = self.runs[key]
+        store = get_artifact_repository(self._client.get_run(run).info.artifact_uri)
+        for name in {file.path for file in self._client.list_artifacts(run, "model")}:
+            if Path(name).name in MODEL_FILES:
+                store.delete_artifacts(name)  # type: ignore[no-untyped-call]
+        self._client.log_artifact(run, str(record.artifacts / DISCARDED), "model")
+        self._client.log_batch(run, tags=[RunTag(DISCARDED_TAG, "true")])
+        self._discarded.add(key)
 
     def _send_scores(self, key: int, record: Record) -> int:
         """Metrics that were measured after the trial's end, beside those that its run has from elsewhere."""
         run, scores = self.runs[key], record.read("scores.json")
+        if not scores or self._scores[key] == scores_tag(scores).value:
+            return 0
         known: dict[str, Any] = {}
         if any(file.path == "scores.json" for file in self._client.list_artifacts(run)):
             with TemporaryDirectory() as folder:
@@ -243,7 +267,8 @@ def _end(record: Record) -> int:
     """When the trial ended, in milliseconds; of one that has not, when it did the last that its record knows of."""
     state = record.read("state.json")
     if state:
-        return int(state["time_ms"])
+        # Replicas that are added to a trial that has ended renew its result.
+        return max(int(state["time_ms"]), int(record.read("result.json").get("time_ms", 0)))
     epochs = record.history()
     return int(epochs[-1]["time_ms"] if epochs else (record.folder / "trial.json").stat().st_mtime * 1000)
 

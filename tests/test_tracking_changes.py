@@ -1,0 +1,77 @@
+"""What changes of a trial after its end: replicas are added, its model is discarded. Against a real SQLite store."""
+
+import json
+import time
+
+import pytest
+from mlflow import MlflowClient
+from test_tracking import runs, track, uri, write_trial
+
+from aesearch.records import Record
+from aesearch.tracking import read_study
+
+__all__ = ["uri"]
+
+
+def add_replicas(record: Record) -> None:
+    """A fourth replica, as joining leaves the record."""
+    time.sleep(0.002)
+    lines = record.history()
+    for line in lines:
+        line["metrics"] = {name: [*values, 9.0] for name, values in line["metrics"].items()}
+    (record.folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = record.read("result.json")
+    result["metrics"] = {name: [*values, 0.25] for name, values in result["metrics"].items()}
+    record.finish(result | {"selected_epochs": [3, 2, 3, 1], "first_replicas": 3})
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_path, restarted):
+    from aesearch.tracking import Tracker
+
+    records = tmp_path / "records"
+    write_trial(records, 0, "COMPLETE")
+    write_trial(records, 1, "COMPLETE")
+    tracker = track(uri, records, [0, 1])
+    before = {run.info.run_id: run for run in runs(uri)}
+    add_replicas(Record(records / "00000"))
+    if restarted:
+        track(uri, records, [0])
+    else:
+        assert tracker.sender.send(0) > 0
+        assert tracker.sender.send(0) == 0
+    assert isinstance(tracker, Tracker)
+    assert len(runs(uri)) == 3
+    run = next(run for run in runs(uri) if run.data.tags.get("aesearch.trial") == "0")
+    other = next(run for run in runs(uri) if run.data.tags.get("aesearch.trial") == "1")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["final/val/mse"] == 0.225
+    assert other.data.metrics == before[other.info.run_id].data.metrics
+    client = MlflowClient(uri)
+    assert [p.step for p in client.get_metric_history(run.info.run_id, "val/mse")] == [1, 2, 3]
+    rows = read_study(uri, "s").replicas
+    assert rows.groupby("trial").size().to_dict() == {0: 4, 1: 3}
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_model_that_is_discarded_goes_from_its_run_too(uri, tmp_path, sent):
+    records = tmp_path / "records"
+    write_trial(records, 0, "COMPLETE")
+    write_trial(records, 1, "COMPLETE")
+    record = Record(records / "00000")
+    (record.artifacts / "traversals.png").write_bytes(b"picture")
+    if sent:
+        track(uri, records, [0, 1])
+    assert record.discard("two others are better")
+    for _ in range(2):
+        tracker = track(uri, records, [0, 1])
+    assert tracker.sender._has(0, record)
+    client = MlflowClient(uri)
+    kept = {}
+    for run in runs(uri):
+        if "aesearch.trial" in run.data.tags:
+            names = {file.path for file in client.list_artifacts(run.info.run_id, "model")}
+            kept[run.data.tags["aesearch.trial"]] = names
+            assert run.info.status == "FINISHED"
+    assert kept["0"] == {"model/traversals.png", "model/discarded.txt"}
+    assert kept["1"] == {"model/model.safetensors"}
