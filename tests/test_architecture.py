@@ -67,7 +67,7 @@ ARROWS = {
     "tuner": {"budgets", "errors", "ledger", "model", "race", "records", "stopping", "study", "train"},
     "tracking": {"errors", "model", "records", "results"},
     "progress": set(),
-    "report": {"errors", "metrics", "results"},
+    "report": {"errors", "metrics", "results", "seeds"},
 }
 
 

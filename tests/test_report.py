@@ -20,6 +20,7 @@ from aesearch.errors import UserError
 from aesearch.protocols import epoch, fast
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse, knee, pareto_front
+from aesearch.report.certainty import Certainty
 from aesearch.report.codes import code_map
 from aesearch.report.figures import FIGURES
 from aesearch.report.judged import Judged
@@ -310,3 +311,48 @@ def test_the_front_holds_what_keeps_the_bounds(tmp_path):
     assert findings(none)[0] == (
         "0 of 12 complete trials have val/mig at least 9; as none has, what follows is of all."
     )
+
+
+def test_how_sure_a_front_is(tmp_path):
+    results = make(tmp_path, replicas=4)
+    # Trials 0 and 1 are told apart by far more than seeds move them; 2 and 3 are made alike.
+    rows = results.replicas
+    noise = np.array([-1.0, 1.0, -0.5, 0.5])
+    for key, (mse, mig) in {0: (1.0, 1.0), 1: (3.0, 3.0), 2: (2.0, 2.0), 3: (2.001, 2.001)}.items():
+        rows.loc[rows["trial"] == key, "val/mse"] = mse + 0.01 * noise
+        rows.loc[rows["trial"] == key, "val/mig"] = mig + 0.01 * noise
+    keep = [0, 1, 2, 3]
+    trials = results.trials[results.trials["trial"].isin(keep)].copy()
+    for name in ("val/mse", "val/mig"):
+        trials[name] = rows[rows["trial"].isin(keep)].groupby("trial")[name].median().to_numpy()
+    results = replace(results, trials=trials, replicas=rows[rows["trial"].isin(keep)])
+    certainty = Certainty(analyse(results))
+    assert certainty.shown == [0, 2, 3, 1]
+    assert certainty.chances[0] == certainty.chances[1] == 1.0
+    # The two alike are both on the front if the one with less mse has less mig: in half of the cases.
+    assert 0.6 < certainty.chances[2] < 0.9
+    table = certainty.table().set_index("trial")
+    assert table.loc["0", "better val/mse than the next"] == "100%"
+    assert table.loc["0", "better val/mig than the next"] == "0%"
+    assert 40 < int(table.loc["2", "better val/mse than the next"].rstrip("%")) < 80
+    assert table.loc["1", "better val/mse than the next"] == ""
+    assert (table["seeds"] == "4").all()
+    middle, low, _, high = table.loc["0", "val/mse [95 %]"].replace("[", "").replace("]", "").split()
+    assert 0.97 < float(low) < float(middle) == 1.0 < float(high) < 1.03
+
+
+def test_with_one_metric_the_best_few_are_compared(tmp_path):
+    analysis = analyse(make(tmp_path, metrics=1))
+    certainty = Certainty(analysis)
+    table = certainty.table()
+    assert len(table) == 3
+    assert list(table.columns)[2] == "the best"
+    assert certainty.shown[0] == analysis.knee
+    assert sum(certainty.chances.values()) == pytest.approx(1.0)
+
+
+def test_of_one_seed_nothing_is_said_to_be_sure(tmp_path):
+    certainty = Certainty(analyse(make(tmp_path, replicas=1)))
+    assert not certainty.known
+    assert certainty.table().empty
+    assert certainty.sentences() == []

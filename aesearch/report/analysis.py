@@ -38,6 +38,11 @@ def knee(costs: NDArray[np.float64]) -> int:
     return int(np.argmin((scaled**2).sum(1)))
 
 
+def number(value: Any) -> str:
+    """A number with four digits."""
+    return f"{value:.4g}"
+
+
 def less_is_better(metric: str) -> bool:
     """Whether a smaller value of a metric such as test/bits_per_dim_64 or test/fast.mig is the better one."""
     return re.sub(r"_\d+$", "", metric.split("/")[1].split(".")[-1]) in LESS_IS_BETTER

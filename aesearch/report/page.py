@@ -8,6 +8,7 @@ import pandas as pd
 
 from aesearch.report import words
 from aesearch.report.analysis import Analysis
+from aesearch.report.certainty import Certainty
 from aesearch.report.judged import Judged
 
 
@@ -24,7 +25,12 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "figures": figures,
         "protocol": words.protocol(analysis),
     }
-    tables = {"front": _front_table(analysis), "judged": _judged_table(analysis), "trials": _trials_table(analysis)}
+    tables = {
+        "front": _front_table(analysis),
+        "certainty": Certainty(analysis).table() if len(analysis.complete) else pd.DataFrame(),
+        "judged": _judged_table(analysis),
+        "trials": _trials_table(analysis),
+    }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aesearch.report"),
         autoescape=jinja2.select_autoescape(["html.jinja"]),

@@ -1,12 +1,12 @@
 """The findings of a study in sentences, each with its numbers."""
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aesearch.report.analysis import Analysis
+from aesearch.report.analysis import Analysis, number
+from aesearch.report.certainty import Certainty
 from aesearch.report.judged import Judged
 
 # Unlike MIG, a value below this says that a parameter hardly orders a metric at all.
@@ -24,6 +24,11 @@ PROTOCOL = [
     "cannot reach 1 for a factor with more than 20 values. sap: the R^2 form, on the same codes; not comparable with "
     "the SVM form. Images go in clean; denoising_mse is of noisy inputs against clean targets.",
 ]
+CERTAINTY = (
+    "Chances and 95 % intervals are of the medians over ever more seeds: 2,000 draws of each trial's median, with a "
+    "spread drawn towards that of all trials (two degrees of freedom) and Student's tails. Seeds count as independent, "
+    "though all trials share them."
+)
 # What is said of a metric only where it was measured, by the beginning of its name.
 EXPLAINED = {
     "perplexity": "perplexity: exp(entropy) of how often the split uses each entry of the codebook.",
@@ -54,11 +59,8 @@ def protocol(analysis: Analysis) -> list[str]:
     """How to read the numbers of this study."""
     names = [metric.split("/")[1].split(".")[-1] for metric in Judged(analysis).columns]
     explained = [line for start, line in EXPLAINED.items() if any(name.startswith(start) for name in names)]
-    return PROTOCOL + explained + Judged(analysis).definitions()
-
-
-def number(value: Any) -> str:
-    return f"{value:.4g}"
+    certain = [CERTAINTY] if Certainty(analysis).known else []
+    return PROTOCOL + certain + explained + Judged(analysis).definitions()
 
 
 def outcome(analysis: Analysis) -> str:
@@ -68,10 +70,15 @@ def outcome(analysis: Analysis) -> str:
     parts = [f"{states[state]} {word}" for state, word in STATES.items() if states[state]]
     seconds = trials["seconds"].sum() if len(trials) else 0.0
     replicas = analysis.results.replicas.groupby("trial").size() if len(analysis.results.replicas) else None
-    each = f", {int(replicas.median())} replicas (seeds) each" if replicas is not None else ""
+    each = f", {_range(replicas)} replicas (seeds) each" if replicas is not None else ""
     return (
         f"{len(trials)} trials: {', '.join(parts) or 'none finished'}{each}; {seconds / 60:.1f} trial minutes in all."
     )
+
+
+def _range(counts: "pd.Series[int]") -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def failures(analysis: Analysis) -> list[str]:
@@ -93,6 +100,7 @@ def findings(analysis: Analysis) -> list[str]:
         *_movements(analysis),
         *_baselines(analysis),
         *_spreads(analysis),
+        *Certainty(analysis).sentences(),
         *_importances(analysis),
         *Judged(analysis).spread(),
         *Judged(analysis).agreements(),

@@ -1,0 +1,108 @@
+"""What a study would cost: counts by hand, what is between two probes, and a real probe."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import TINY
+from test_study import make
+
+from aesearch import Adaptive, Minimize, Pareto, Study, TrainConfig
+from aesearch.errors import UserError
+from aesearch.networks import MLP
+from aesearch.objectives import IWAE, VAE, Reconstruction
+from aesearch.plan import Measured, Plan, _cost, lines, make_plan, quick, span, work
+from aesearch.train import probe
+
+
+def config(hidden: int = 16, **fields) -> TrainConfig:
+    return TrainConfig(**{"data": TINY, "network": MLP((hidden,)), "latent_dim": 3, "objective": VAE()} | fields)
+
+
+def test_the_work_of_a_step_is_counted():
+    # 256 -> 16 -> 6 and 3 -> 16 -> 256, two operations per weight, three passes, 128 images, one sample of the code.
+    encoder, decoder = 256 * 16 + 16 * 6, 3 * 16 + 16 * 256
+    assert work(config()) == 3 * 2 * 128 * (encoder + decoder)
+    assert work(config(batch_size=64)) == work(config()) / 2
+    assert work(config(objective=IWAE(5))) == 3 * 2 * 128 * (encoder + 5 * decoder)
+    plain = work(config(objective=Reconstruction()))
+    assert plain == 3 * 2 * 128 * (256 * 16 + 16 * 3 + decoder)
+
+
+def measured(config: TrainConfig, step: float) -> Measured:
+    return Measured(work(config), 10, step, 0.5, 2.0, 100.0, 10.0, 1e9, 0.0)
+
+
+def test_a_configuration_costs_what_lies_between_two_probes():
+    small, middle, large = config(16), config(32), config(48)
+    ends = measured(small, 0.1), replace(measured(large, 0.3), model=300.0)
+    for one, step, model in ((small, 0.1, 100), (middle, 0.2, 200), (large, 0.3, 300)):
+        cost = _cost(replace(one, epochs=7), ends)
+        assert cost.seconds == pytest.approx(7 * (10 * step + 0.5) + 2.0 + 0.15)
+        assert cost.model == pytest.approx(model)
+
+
+def test_a_probe_measures_steps_and_leaves_a_result(tiny):
+    costs = probe(config(replicas=2, epochs=50), tiny, steps=3)
+    assert 0 < costs.step < 1
+    assert 0 < costs.epoch < 10
+    assert 0 < costs.end < 10
+    assert len(costs.result.metrics["val/mse"]) == 2
+    assert probe(config(), tiny, steps=2, ends=False).result is None
+
+
+def space(trial) -> TrainConfig:
+    return config(trial.suggest_int("hidden", 8, 64), epochs=3, replicas=2)
+
+
+@pytest.fixture(scope="module")
+def planned(data_root) -> Plan:
+    return make_plan(Study("s", space, Minimize("val/mse"), n_trials=20, max_concurrent=1), data_root, 20)
+
+
+def test_a_plan_sums_up(planned):
+    mean = sum(cost.seconds for cost in planned.sample) / len(planned.sample)
+    assert planned.concurrent == 1
+    assert planned.seconds == pytest.approx(8 + 20 * mean)
+    assert planned.hours == pytest.approx(20 * mean / 3600)
+    assert planned.low < planned.seconds < planned.high
+    assert planned.probed == (1, 1)
+    assert 1e8 < max(cost.memory for cost in planned.sample) < 5e9
+    # Two replicas' weights of 256-64-6 and 3-64-256 at the most, what they say of val, and pictures.
+    assert 5e3 < max(cost.model for cost in planned.sample) < 1e6
+
+
+def test_a_plan_in_words(planned):
+    study = Study("s", space, (Minimize("val/mse"), Minimize("val/kl")), 20, early_stopping=Pareto(), max_concurrent=1)
+    first, second, third, fourth = lines(planned, study)
+    assert first == "s: 20 trials of 2 replicas by tpe, 1 at once, each with 1 CPUs"
+    assert second.startswith("a trial: ")
+    assert " of memory, " in second
+    assert third.startswith("the study: about ")
+    assert fourth == "Pareto(grace=2, factor=2) makes it less"
+
+
+def test_more_replicas_widen_a_plan(planned, data_root):
+    from aesearch.plan import _summed
+
+    adaptive = Study("s", lambda t: replace(space(t), replicas=Adaptive(2, 6)), Minimize("val/mse"), n_trials=20)
+    plan = _summed(adaptive, 20, 1, planned.sample, (1.0, 0.0), (1, 1))
+    assert plan.low == pytest.approx(planned.low)
+    assert plan.high == pytest.approx(3 * planned.high)
+
+
+def test_small_studies_are_not_asked_about(data_root):
+    assert quick(make(space=space), data_root, 3) == 60.0
+    # 10^6 trials of six epochs of four steps of a millisecond or so: hours.
+    assert quick(make(space=space), data_root, 10**6) > 3600
+
+
+def test_what_does_not_fit_is_refused(data_root):
+    with pytest.raises(UserError, match="a trial must fit on the machine, but it needs cpus=10000"):
+        make_plan(make(space=space, cpus=10_000), data_root, 3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.25, "0.25 s"), (42, "42 s"), (600, "10 min"), (5000, "83 min"), (9000, "2.5 h")]
+)
+def test_spans(seconds, text):
+    assert span(seconds) == text
