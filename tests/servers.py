@@ -64,6 +64,18 @@ class MlflowServer:
             return False
 
 
+FAILURE = (500, b"{}", "application/json")
+
+
+def passed_on(asked: urllib.request.Request) -> tuple[int, bytes, str]:
+    """The answer of the server: status, content and its type."""
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status, answer.read(), answer.headers.get("Content-Type", "")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), "application/json"
+
+
 class Proxy:
     """Passes requests on to a server. How it misbehaves can be set at any time.
 
@@ -78,35 +90,32 @@ class Proxy:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def _pass(self) -> tuple[int, bytes, str]:
-                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                request = urllib.request.Request(target + self.path, self.body or None, headers, method=self.command)
-                try:
-                    with urllib.request.urlopen(request, timeout=30) as answer:
-                        return answer.status, answer.read(), answer.headers.get("Content-Type", "")
-                except urllib.error.HTTPError as error:
-                    return error.code, error.read(), "application/json"
-
             def _answer(self) -> None:
-                self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                # Of its own: this handler goes on to the next request before a late one is passed on.
+                asked = urllib.request.Request(target + self.path, body or None, headers, method=self.command)
                 time.sleep(proxy.seconds)
                 makes = self.path.endswith("/runs/create")
                 if makes and proxy.lose:
                     proxy.lose -= 1
-                    self._pass()
+                    passed_on(asked)
                     self.close_connection = True
                     return
                 if makes and proxy.late:
                     proxy.late -= 1
-                    threading.Timer(3, self._pass).start()
-                    status, body, kind = 500, b"{}", "application/json"
+                    threading.Timer(3, passed_on, [asked]).start()
+                    status, answer, kind = FAILURE
                 else:
-                    status, body, kind = (500, b"{}", "application/json") if proxy.fail else self._pass()
+                    status, answer, kind = FAILURE if proxy.fail else passed_on(asked)
+                self._reply(status, answer, kind)
+
+            def _reply(self, status: int, answer: bytes, kind: str) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(answer)
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 

@@ -162,6 +162,7 @@ def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, postgres)
         run = aesearch("run", "small.py", "--tracking-uri", server.uri)
         assert (run.returncode, run.stderr) == (0, "")
         assert "lacks" not in run.stdout
+        assert "View run" not in run.stdout
         assert run.stdout.splitlines()[-1] == f"MLflow: {server.uri}"
         table = (folder / "reports" / "small" / "trials.csv").read_bytes()
         report = aesearch("report", "small", "--tracking-uri", server.uri, "--out", "elsewhere")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from servers import MlflowServer, Proxy, free_port
 from test_tracking import INFO, write_trial
 
@@ -75,6 +76,19 @@ def epoch(record: Record, number: int) -> None:
     record.append(Epoch(number, {"train/loss": (1.0,), "val/mse": (1.0 / number,)}, 0.5, 0.25), elapsed=float(number))
 
 
+def arrived(uri: str, info: dict, count: int) -> None:
+    """Wait until so many trials have ended in MLflow."""
+    client, deadline = MlflowClient(uri), time.monotonic() + 40
+    experiment = client.get_experiment_by_name(info["name"])
+    while True:
+        experiment = experiment or client.get_experiment_by_name(info["name"])
+        runs = client.search_runs([experiment.experiment_id]) if experiment else []
+        if sum("aesearch.trial" in run.data.tags and run.info.status != "RUNNING" for run in runs) >= count:
+            return
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.2)
+
+
 def assert_all_once(uri: str, info: dict, records: Path) -> None:
     """Each trial has one run that has ended, with each point of its record once."""
     client = MlflowClient(uri)
@@ -103,6 +117,7 @@ def test_a_server_that_is_down_at_the_start_has_everything_later(server, info, t
     tell(tracker, 0, 1)
     record.close("PRUNED", "")
     tell(tracker, 0)
+    arrived(server.uri, info, 2)
     assert closed(tracker).problem == ""
     assert_all_once(server.uri, info, tmp_path)
     assert read_study(server.uri, info["name"]).trials["state"].tolist() == ["PRUNED", "COMPLETE"]
@@ -139,21 +154,43 @@ def test_a_server_that_answers_500_for_a_while_has_everything(proxy, running, in
     proxy.fail = False
     write_trial(tmp_path, 1, "PRUNED", epochs=1)
     tell(tracker, 1)
+    arrived(running.uri, info, 2)
     assert closed(tracker).problem == ""
     assert_all_once(running.uri, info, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["lose", "late"])
-def test_runs_whose_making_was_not_answered_are_not_doubled(proxy, running, info, tmp_path, how):
-    """``late``: the server makes the run only after it was asked for again."""
-    setattr(proxy, how, 2)
+def test_runs_whose_making_was_not_answered_are_found_again(proxy, running, info, tmp_path, capsys):
+    proxy.lose = 2
     write_trial(tmp_path, 0, "COMPLETE")
     write_trial(tmp_path, 1, "COMPLETE")
     tracker = opened(proxy.uri, info, tmp_path)
-    deadline = time.monotonic() + 30
-    while (getattr(proxy, how) or tracker._backlog) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(3.5)
+    arrived(running.uri, info, 2)
+    assert closed(tracker).problem == ""
+    assert proxy.lose == 0
+    assert_all_once(running.uri, info, tmp_path)
+    client = MlflowClient(running.uri)
+    experiment = client.get_experiment_by_name(info["name"]).experiment_id
+    assert not client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY)
+    assert capsys.readouterr().out == "", "MLflow itself says nothing"
+
+
+def test_runs_that_are_made_after_they_were_asked_for_again_are_deleted(proxy, running, info, tmp_path):
+    proxy.late = 1
+    tracker = opened(proxy.uri, info, tmp_path)
+    client = MlflowClient(running.uri)
+    experiment = client.get_experiment_by_name(info["name"]).experiment_id
+    deadline = time.monotonic() + 40
+    while not client.search_runs([experiment]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    proxy.late = 1
+    write_trial(tmp_path, 0, "COMPLETE")
+    write_trial(tmp_path, 1, "COMPLETE")
+    tell(tracker, 0, 1)
+    arrived(running.uri, info, 2)
+    while len(client.search_runs([experiment], run_view_type=ViewType.ALL)) < 5:
+        assert time.monotonic() < deadline, "parent and child must be there twice"
+        time.sleep(0.1)
     assert closed(tracker).problem == ""
     assert_all_once(running.uri, info, tmp_path)
     assert len(read_study(running.uri, info["name"]).trials) == 2

@@ -20,7 +20,7 @@ class Tracker:
 
     info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials' records,
     which hold all that MLflow is to have: a server that is down, slow or wrong costs the study nothing.
-    problem: what went wrong last, while something is not sent. missing: of how many trials, after ``close``.
+    problem: what went wrong in the last try, while something is not sent. missing: of how many trials, after ``close``.
     """
 
     uri: str
@@ -65,10 +65,8 @@ class Tracker:
         self._thread.join(None if is_local(self.uri) else LAST_SECONDS[status])
         with self._news:
             self.missing = len(self._backlog)
-            if self._thread.is_alive() and not self.problem:
-                self.problem = "it is too slow"
-            elif self._finished:
-                self.problem = ""
+            if not self._finished:
+                self.problem = self.problem or "it is too slow"
 
     def add_report(self, folder: Path) -> None:
         """Keep the report's files at the parent run, where MLflow has everything else."""
@@ -103,6 +101,7 @@ class Tracker:
             if self._status:
                 self.sender.finish(self._status)
                 self._finished = True
+            self.problem = ""
             return True
         except Exception as error:
             # Whatever it is: this thread must live on, and what it was about is tried again.

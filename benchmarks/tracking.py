@@ -1,0 +1,183 @@
+"""What MLflow costs: a study that is tracked against the same study that is not, in turn.
+
+    python benchmarks/tracking.py [--rounds 5] [--trials 8]
+
+Two trials run at once on two cores, so that what the sender takes, training lacks; over HTTP the server is on the same
+cores too. The sender is a thread of the driver: its processor time is given beside the wall time, which other work
+disturbs.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import optuna
+import psutil
+import ray
+from table import print_table
+
+from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
+from aesearch.ledger import Ledger
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+from aesearch.tracking import Tracker, create_store
+from aesearch.tuner import Where, run_study
+
+ASKED = {"SQLite": "under 2%", "HTTP": "under 5%"}
+
+
+def space(trial: optuna.Trial) -> TrainConfig:
+    return TrainConfig(
+        data=Sprites(resolution=32, scales=3, orientations=4, positions=8),
+        network=MLP((128, 128)),
+        latent_dim=trial.suggest_int("latent_dim", 4, 16),
+        objective=BetaVAE(trial.suggest_float("beta", 0.25, 16.0, log=True)),
+        replicas=3,
+        epochs=20,
+        batch_size=64,
+    )
+
+
+class Timed(Tracker):
+    """Knows the processor seconds of its thread, since it has found its study in MLflow."""
+
+    begun = seconds = 0.0
+
+    def _connect(self) -> None:
+        super()._connect()
+        self.begun = time.thread_time()
+
+    def _run(self) -> None:
+        super()._run()
+        self.seconds = time.thread_time() - self.begun
+
+
+@dataclass
+class Measured:
+    """Seconds per trial: of wall time, of the sender's processor time, of the server's."""
+
+    wall: float
+    sender: float = 0.0
+    server: float = 0.0
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """A server on 127.0.0.1, over SQLite and with its artifacts."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    store = f"sqlite:///{folder}/server.db"
+    create_store(store)
+    options = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    options += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", *options]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        try:
+            yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+
+
+def measure(name: str, trials: int, data: Path, uri: str, process: psutil.Process | None) -> Measured:
+    """A study of its own, tracked at ``uri`` or, where that is empty, not at all."""
+    folder = Path(tempfile.mkdtemp())
+    ledger = Ledger.open(Study(name, space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=trials), folder)
+    tracker = Timed(uri or "sqlite:///unused.db", ledger.describe(), ledger.folder / "trials")
+    before = processor_seconds(process) if process else 0.0
+    if uri:
+        tracker.open()
+    ended: list[float] = []
+
+    def watch(running: int, shares: float) -> None:
+        if len(ledger.finished()) > len(ended):
+            ended.append(time.perf_counter())
+
+    run_study(ledger, Where(None, data), tracker.notify if uri else lambda key: None, watch)
+    if uri:
+        tracker.close("FINISHED")
+        ended[-1] = time.perf_counter()
+        assert not tracker.problem, tracker.problem
+    ledger.close()
+    after = processor_seconds(process) if process else 0.0
+    # The first two begin with the start of their workers.
+    wall = (ended[-1] - ended[1]) / (len(ended) - 2)
+    return Measured(wall, tracker.seconds / trials, (after - before) / trials)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=8)
+    asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40, object_store_memory=128 * 1024**2
+    )
+    found: dict[str, list[Measured]] = {"none": [], "SQLite": [], "HTTP": []}
+    with tempfile.TemporaryDirectory() as name, server(Path(name)) as (address, process):
+        data = Path(name) / "data"
+        stores = {"none": "", "SQLite": f"sqlite:///{name}/mlflow.db", "HTTP": address}
+        os.chdir(name)
+        create_store(stores["SQLite"])
+        measure("warm_up", 3, data, "", None)
+        for number in range(asked.rounds):
+            for store, uri in stores.items():
+                own = process if store == "HTTP" else None
+                found[store].append(measure(f"tracking_{number}", asked.trials, data, uri, own))
+                print(f"round {number + 1}, {store}: {found[store][-1]}", flush=True)
+    print_table(
+        [
+            "MLflow's store",
+            "wall time per trial",
+            "over the same without",
+            "sender's processor time",
+            "asked",
+            "server's",
+        ],
+        [row(store, found) for store in found],
+    )
+    ray.shutdown()
+
+
+def row(store: str, found: dict[str, list[Measured]]) -> list[str]:
+    walls = [one.wall for one in found[store]]
+    if store == "none":
+        return ["none", f"{median(walls):.2f} s [{min(walls):.2f} to {max(walls):.2f}]", "", "", "", ""]
+    ratios = [one.wall / none.wall - 1 for one, none in zip(found[store], found["none"], strict=True)]
+    sender, server_ = (median(getattr(one, name) for one in found[store]) for name in ("sender", "server"))
+    # Two trials share the time: a trial has one core.
+    share = sender / (2 * median(one.wall for one in found["none"]))
+    return [
+        store,
+        f"{median(walls):.2f} s [{min(walls):.2f} to {max(walls):.2f}]",
+        f"{median(ratios):+.1%} [{min(ratios):+.1%} to {max(ratios):+.1%}]",
+        f"{sender:.3f} s, {share:.1%}",
+        ASKED[store],
+        f"{server_:.2f} s" if server_ else "",
+    ]
+
+
+if __name__ == "__main__":
+    main()
