@@ -12,7 +12,7 @@ TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 30.0
 class Progress:
     """Prints how far a study is. ``counts`` and ``best`` are asked at each line for what the ledger knows.
 
-    total: the number of trials of the study. clock: seconds, for tests.
+    total: the number of trials of the study. out: where, the standard output by default. clock: seconds, for tests.
     """
 
     def __init__(
@@ -21,16 +21,16 @@ class Progress:
         total: int,
         counts: Callable[[], Counter[str]],
         best: Callable[[], Mapping[str, float]],
-        out: TextIO = sys.stdout,
+        out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.total = total
         self.counts = counts
         self.best = best
-        self.out = out
+        self.out = out or sys.stdout
         self.clock = clock
-        self.live = out.isatty()
+        self.live = self.out.isatty()
         self.started = clock()
         self.shown = float("-inf")
         self.done_before = self._finished(counts())

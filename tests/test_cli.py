@@ -1,4 +1,5 @@
-"""The command line as a user runs it: in processes of its own."""
+"""The command line as a user runs it: in a process of its own where that matters, else in this one, which has
+imported everything already."""
 
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from aesearch.__main__ import main
 from aesearch.model import load_model
 from aesearch.protocols import fast
 from aesearch.tracking import read_study
@@ -54,6 +57,23 @@ def aesearch(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.fixture
+def here(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As ``aesearch``, in this process. MLflow keeps the stores that it has opened by their relative address, so only
+    one test may use the default store so.
+    """
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        try:
+            status = main(list(arguments))
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    return run
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "aesearch", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -70,7 +90,7 @@ def finished(folder: Path) -> set[str]:
     return {path.parent.name for path in (folder / ".aesearch" / "small" / "trials").glob("*/state.json")}
 
 
-def test_run_then_report_then_run_again(folder):
+def test_run_then_report_then_run_again(folder, here):
     run = aesearch("run", "small.py")
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
@@ -81,16 +101,16 @@ def test_run_then_report_then_run_again(folder):
 
     page = folder / "reports" / "small" / "index.html"
     page.unlink()
-    report = aesearch("report", "small.py", "--out", "elsewhere")
+    report = here("report", "small.py", "--out", "elsewhere")
     assert (report.returncode, report.stderr) == (0, "")
     assert (folder / "elsewhere" / "small" / "trials.csv").read_bytes() == trials
 
-    again = aesearch("run", "small.py")
+    again = here("run", "small.py")
     assert again.returncode == 0
     assert (folder / "reports" / "small" / "trials.csv").read_bytes() == trials
     assert page.exists()
 
-    used = aesearch("use", "small.py", "encode", "--best", "val/mse", "--out", "codes")
+    used = here("use", "small.py", "encode", "--best", "val/mse", "--out", "codes")
     assert used.returncode == 0, used.stderr
     results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
     best = int(results.trials.set_index("trial")["val/mse"].idxmin())
@@ -99,11 +119,11 @@ def test_run_then_report_then_run_again(folder):
     data = model.config.data.load(Path(os.environ["AESEARCH_DATA"]))
     codes = pd.read_parquet(folder / "codes" / "codes.parquet").drop(columns="name")
     np.testing.assert_array_equal(codes, model.encode(np.array(data.images[data.test])))
-    unknown = aesearch("use", "small", "encode", "--best", "val/msee")
+    unknown = here("use", "small", "encode", "--best", "val/msee")
     assert unknown.returncode == 2
     assert "unknown metric 'val/msee': did you mean val/mse" in unknown.stderr
 
-    scored = aesearch("rescore", "small.py", "--metric", "dci", "--metric", "udr", "--protocol", "fast")
+    scored = here("rescore", "small.py", "--metric", "dci", "--metric", "udr", "--protocol", "fast")
     assert (scored.returncode, scored.stderr) == (0, "")
     assert sorted(scored.stdout.splitlines()[:4]) == [f"small: trial {key} scored" for key in range(4)]
     rescored = read_study(f"sqlite:///{folder}/mlflow.db", "small")
@@ -118,14 +138,14 @@ def test_run_then_report_then_run_again(folder):
         kept = json.loads((folder / ".aesearch" / "small" / "trials" / f"{key:05d}" / "scores.json").read_text())
         assert np.median(kept["metrics"]["test/fast.dci_disentanglement"]) == row["test/fast.dci_disentanglement"]
     assert f"Protocol fast ({fast.hash})" in (folder / "reports" / "small" / "report.md").read_text()
-    unknown = aesearch("rescore", "small", "--metric", "dcii")
+    unknown = here("rescore", "small", "--metric", "dcii")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr == "aesearch: unknown metric 'dcii': did you mean dci or dcimig?\n"
 
-    changed = aesearch("run", "small.py", "--epochs", "2")
+    changed = here("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2
     assert "config.epochs was 3, is 2" in changed.stderr
-    fresh = aesearch("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
+    fresh = here("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert "the old state is in" in fresh.stdout
     results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
@@ -217,8 +237,8 @@ def test_a_study_of_failures_says_why_and_its_progress_is_live_in_a_terminal(fol
     assert "No trial completed" in (folder / "reports" / "small" / "report.md").read_text()
 
 
-def test_show_needs_no_ray_and_tells_the_plan(folder):
-    show = aesearch("show", "small.py")
+def test_show_needs_no_ray_and_tells_the_plan(folder, here):
+    show = here("show", "small.py")
     assert show.returncode == 0, show.stderr
     assert show.stdout.startswith("Small?")
     assert "minimize val/mse, maximize val/mig" in show.stdout
@@ -243,9 +263,9 @@ def test_show_needs_no_ray_and_tells_the_plan(folder):
         ([], "the following arguments are required: COMMAND"),
     ],
 )
-def test_wrong_input_is_one_line_and_status_2(folder, arguments, message):
+def test_wrong_input_is_one_line_and_status_2(folder, here, arguments, message):
     (folder / "wrong.py").write_text(STUDY.replace("BetaVAE(trial", "BetaVAE(btea=trial"))
-    result = aesearch(*arguments)
+    result = here(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert message in result.stderr
@@ -260,11 +280,11 @@ def test_a_ray_that_is_not_there_is_one_line_and_loses_nothing(folder):
     assert not finished(folder)
 
 
-def test_missing_data_is_said_before_any_trial(folder):
+def test_missing_data_is_said_before_any_trial(folder, here):
     digits = STUDY.replace("Sprites(resolution=16, scales=2, orientations=2, positions=8)", "MNIST()")
     digits = digits.replace("Sprites", "MNIST").replace(', Maximize("val/mig")', "")
     (folder / "digits.py").write_text(digits)
-    result = aesearch("run", "digits.py", "--data", str(folder / "empty"))
+    result = here("run", "digits.py", "--data", str(folder / "empty"))
     assert result.returncode == 2
     assert "MNIST must be readable under" in result.stderr
     assert not (folder / ".aesearch").exists()

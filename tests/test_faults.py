@@ -68,21 +68,27 @@ def study(name: str, fault: str = "", marker: str = "", **fields) -> Study:
 
 
 def table(uri: str, name: str):
-    """Everything of the results but times, and reasons without them."""
+    """Everything of the results but times."""
     results = read_study(uri, name)
     trials = results.trials.drop(columns=[c for c in results.trials if "seconds" in c])
     return trials.set_index("param:beta"), results.history
 
 
+@pytest.fixture(scope="module")
+def whole(local_ray, tmp_path_factory, data_root):
+    """The tables of an uninterrupted search without faults."""
+    ledger, uri = search(study("whole"), tmp_path_factory.mktemp("whole"), data_root)
+    assert ledger.counts() == {"COMPLETE": 3}
+    return table(uri, "whole")
+
+
 @pytest.mark.usefixtures("local_ray")
-def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data_root):
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data_root, whole):
     ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root)
     assert (in_tmp / "died").exists()
     assert ledger.counts() == {"COMPLETE": 3}
     assert [trial.state.name for trial in ledger.optuna_study.trials] == ["COMPLETE"] * 3
-    whole, other = search(study("killed"), in_tmp / "whole", data_root)
-    assert whole.counts() == {"COMPLETE": 3}
-    for one, expected in zip(table(uri, "killed"), table(other, "killed"), strict=True):
+    for one, expected in zip(table(uri, "killed"), whole, strict=True):
         assert one.to_csv() == expected.to_csv()
     key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
     (remark,) = ledger.record(key).remarks()
@@ -112,35 +118,33 @@ def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_root, monkeypatch):
+def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_root, whole, monkeypatch):
     """Tune's controller ends with whatever its searcher raises, as it does when Ray ends a worker for its memory."""
-    whole = LedgerSearcher.on_trial_result
+    sound = LedgerSearcher.on_trial_result
     broken = []
 
     def breaking(self, trial_id, result):
         if result["epoch"] == 3 and len(broken) < 2:
             broken.append(self.keys[trial_id])
             raise RuntimeError("injected")
-        whole(self, trial_id, result)
+        sound(self, trial_id, result)
 
     monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
     ledger, uri = search(study("broken"), in_tmp / "broken", data_root)
     assert len(broken) == 2
     assert ledger.counts() == {"COMPLETE": 3}
-    monkeypatch.undo()
-    _, other = search(study("broken"), in_tmp / "whole", data_root)
-    for one, expected in zip(table(uri, "broken"), table(other, "broken"), strict=True):
+    for one, expected in zip(table(uri, "broken"), whole, strict=True):
         assert one.to_csv() == expected.to_csv()
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data_root, monkeypatch):
-    whole = LedgerSearcher.on_trial_result
+    sound = LedgerSearcher.on_trial_result
 
     def breaking(self, trial_id, result):
         if self.ledger.trials()[self.keys[trial_id]].params["beta"] == 2.0:
             raise RuntimeError("injected")
-        whole(self, trial_id, result)
+        sound(self, trial_id, result)
 
     monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
     _, uri = search(study("breaking"), in_tmp, data_root)
@@ -192,7 +196,7 @@ def test_a_trial_that_takes_all_memory_fails_and_the_study_goes_on(in_tmp, data_
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root):
+def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root, whole):
     once = study("retried", "blow", str(in_tmp / "blown"))
     ledger, uri = search(once, in_tmp, data_root)
     assert ledger.counts() == {"COMPLETE": 2, "FAIL": 1}
@@ -202,8 +206,7 @@ def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root):
     after = read_study(uri, "retried")
     assert after.trials["state"].tolist() == ["COMPLETE"] * 3
     assert after.runs == before.runs
-    _, other = search(study("retried"), in_tmp / "whole", data_root)
-    for one, expected in zip(table(uri, "retried"), table(other, "retried"), strict=True):
+    for one, expected in zip(table(uri, "retried"), whole, strict=True):
         assert one.to_csv() == expected.to_csv()
     key = next(key for key, trial in again.trials().items() if trial.params["beta"] == 2.0)
     points = MlflowClient(uri).get_metric_history(after.runs[key], "val/mse")

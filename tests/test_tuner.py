@@ -1,7 +1,7 @@
 """The whole way of a study, with a real Ray, a real ledger and a real MLflow store."""
 
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -15,6 +15,7 @@ from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Reconstruction
+from aesearch.results import Results
 from aesearch.tracking import Tracker, read_study
 from aesearch.tuner import JudgedScheduler, Where, run_study
 
@@ -58,12 +59,31 @@ def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> 
     return ledger, uri
 
 
-def test_a_study_is_searched_tracked_and_leaves_its_models(in_tmp, data_root):
-    study = Study("two", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=3)
-    ledger, uri = search(study, in_tmp, data_root)
+TWO = Study("two", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=3, max_concurrent=1)
+
+
+@dataclass
+class Searched:
+    """What the study TWO left in ``folder``, read before any test adds to it."""
+
+    folder: Path
+    uri: str
+    ledger: Ledger
+    trials: dict[int, optuna.trial.FrozenTrial]
+    results: Results
+
+
+@pytest.fixture(scope="module")
+def two(local_ray, tmp_path_factory, data_root) -> Searched:
+    folder = tmp_path_factory.mktemp("two")
+    ledger, uri = search(TWO, folder, data_root)
     assert ledger.counts() == {"COMPLETE": 3}
-    results = read_study(uri, "two")
-    for key, trial in ledger.trials().items():
+    return Searched(folder, uri, ledger, ledger.trials(), read_study(uri, "two"))
+
+
+def test_a_study_is_searched_tracked_and_leaves_its_models(two):
+    results = two.results
+    for key, trial in two.trials.items():
         row = results.trials.set_index("trial").loc[key]
         assert trial.values == [row["val/mse"], row["val/mig"]]
         assert row["param:beta"] == trial.params["beta"]
@@ -74,12 +94,14 @@ def test_a_study_is_searched_tracked_and_leaves_its_models(in_tmp, data_root):
         assert (results.pictures[key] / "reconstructions.png").stat().st_size > 500
         assert (results.pictures[key] / "traversals.png").stat().st_size > 500
     assert len(results.history) == 3 * 2 * 2
-    # The same command again has nothing left to do; more trials extend it.
-    again, _ = search(study, in_tmp, data_root)
+
+
+def test_the_same_study_again_has_nothing_to_do_and_more_trials_extend_it(two, data_root):
+    again, _ = search(TWO, two.folder, data_root)
     assert len(again.optuna_study.trials) == 3
-    more, _ = search(replace(study, n_trials=4), in_tmp, data_root)
+    more, _ = search(replace(TWO, n_trials=4), two.folder, data_root)
     assert more.counts() == {"COMPLETE": 4}
-    client = MlflowClient(uri)
+    client = MlflowClient(two.uri)
     experiment = client.get_experiment_by_name("two")
     assert len(client.search_runs([experiment.experiment_id])) == 5
 
@@ -126,13 +148,10 @@ def test_a_trial_that_no_machine_could_hold_is_refused(in_tmp, data_root, fields
         search(Study("large", space, Minimize("val/mse"), n_trials=1, **fields), in_tmp, data_root)
 
 
-def test_one_trial_at_a_time_repeats_exactly(in_tmp, data_root):
-    tables = []
-    for name in ("one", "other"):
-        study = Study("same", space, Minimize("val/mse"), n_trials=3, max_concurrent=1)
-        _, uri = search(study, in_tmp / name, data_root)
-        table = read_study(uri, "same").trials
-        tables.append(table.drop(columns=[c for c in table if "seconds" in c]))
+def test_one_trial_at_a_time_repeats_exactly(two, in_tmp, data_root):
+    _, uri = search(TWO, in_tmp, data_root)
+    tables = [results.trials for results in (two.results, read_study(uri, "two"))]
+    tables = [table.drop(columns=[c for c in table if "seconds" in c]) for table in tables]
     assert tables[0].to_csv() == tables[1].to_csv()
 
 
@@ -168,24 +187,24 @@ def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
     assert load_model(folder, config=config).network.decoder[0].in_features == config.latent_dim
 
 
-def test_the_reports_tables_have_the_columns_that_are_promised(in_tmp, data_root):
+def test_the_reports_tables_have_the_columns_that_are_promised(two, in_tmp):
     from aesearch.report import write_report
 
-    study = Study("tables", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=2)
-    _, uri = search(study, in_tmp, data_root)
-    page = write_report(read_study(uri, "tables"), in_tmp / "reports" / "tables")
+    page = write_report(two.results, in_tmp / "reports" / "two")
     with (page.parent / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     columns = list(rows[0])
     assert columns[:5] == ["trial", "state", "epochs", "seconds", "beta"]
     assert {"val/mse", "val/mse_min", "val/mse_max", "test/mig", "test/mig_max"} <= set(columns)
-    assert [row["state"] for row in rows] == ["COMPLETE"] * 2
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
     with (page.parent / "replicas.csv").open() as file:
         assert [(row["trial"], row["replica"]) for row in csv.DictReader(file)] == [
             ("0", "0"),
             ("0", "1"),
             ("1", "0"),
             ("1", "1"),
+            ("2", "0"),
+            ("2", "1"),
         ]
 
 
