@@ -219,6 +219,9 @@ def run_command(options: argparse.Namespace) -> int:
         elif status == "KILLED":
             print(f"{study.name}: interrupted; the same command goes on")
             return 130
+        if not ledger.finished():
+            print(f"{study.name}: no trial has ended, so there is no report")
+            return 1
         _finish(options, ledger, tracker)
         return 0 if ledger.counts()["COMPLETE"] else 1
     finally:

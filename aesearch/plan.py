@@ -229,10 +229,11 @@ def quick(study: Study, data: Path, trials: int) -> float:
 def lines(plan: Plan, study: Study) -> list[str]:
     """A plan in words."""
     replicas = study.probes[0][1].replicas
-    holds = f"{study.gpus:g} GPUs" if study.gpus else f"{study.cpus:g} CPUs" if not plan.device else "a share of a GPU"
+    holds = f"gpus={study.gpus:g}" if study.gpus else f"cpus={study.cpus:g}" if not plan.device else "a share of a GPU"
     sizes = sorted(plan.sample, key=lambda cost: cost.seconds)
     least, most = sizes[0], sizes[-1]
     middle = fmean(cost.seconds for cost in plan.sample)
+    hours = f"{plan.hours:,.{0 if plan.hours >= 10 else 2}f} {'GPU' if plan.device else 'CPU'} hours"
     found = [
         f"{study.name}: {plan.trials} trials of {replicas} replicas by {study.sampler}, {plan.concurrent} at once, "
         f"each with {holds}",
@@ -240,8 +241,8 @@ def lines(plan: Plan, study: Study) -> list[str]:
         f"{_amount(most.memory)} of memory"
         + (f", {_amount(most.device_memory)} of the GPU's" if plan.device else "")
         + f", {_amount(most.model)} of model",
-        f"the study: about {span(plan.seconds)} ({span(plan.low)} to {span(plan.high)}), "
-        f"{plan.hours:.2g} {'GPU' if plan.device else 'CPU'} hours, {_amount(plan.memory)} of memory, "
+        f"the study: about {span(plan.seconds)} ({span(plan.low)} to {span(plan.high)}), {hours}, "
+        f"{_amount(plan.memory)} of memory, "
         f"at most {_amount(plan.disk)} of disk",
     ]
     if study.early_stopping:
@@ -258,7 +259,9 @@ def span(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.2g} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _amount(size: float) -> str:

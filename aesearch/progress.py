@@ -46,7 +46,9 @@ class Progress:
     def line(self, running: int, shares: float) -> str:
         counts = self.counts()
         finished = self._finished(counts)
-        parts = [f"{finished}/{self.total} trials", f"{running} running"]
+        # Once all trials have ended, what runs are further replicas of some.
+        what = "running" if finished < self.total or not running else "getting more replicas"
+        parts = [f"{finished}/{self.total} trials", f"{running} {what}"]
         parts += [
             f"{counts[state]} {word}" for state, word in (("PRUNED", "pruned"), ("FAIL", "failed")) if counts[state]
         ]
@@ -54,7 +56,7 @@ class Progress:
         elapsed = self.clock() - self.started
         done = finished - self.done_before + shares
         undone = self.total - finished - shares
-        left = elapsed * undone / done if done and undone else None
+        left = elapsed * undone / done if done and undone > 0 else None
         times = f"{_duration(elapsed)} elapsed" + (f", about {_duration(left)} left" if left is not None else "")
         return "  ".join(filter(None, [f"{self.name}:", ", ".join(parts), best, times]))
 

@@ -74,7 +74,7 @@ def test_a_plan_sums_up(planned):
 def test_a_plan_in_words(planned):
     study = Study("s", space, (Minimize("val/mse"), Minimize("val/kl")), 20, early_stopping=Pareto(), max_concurrent=1)
     first, second, third, fourth = lines(planned, study)
-    assert first == "s: 20 trials of 2 replicas by tpe, 1 at once, each with 1 CPUs"
+    assert first == "s: 20 trials of 2 replicas by tpe, 1 at once, each with cpus=1"
     assert second.startswith("a trial: ")
     assert " of memory, " in second
     assert third.startswith("the study: about ")
@@ -102,7 +102,8 @@ def test_what_does_not_fit_is_refused(data_root):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.25, "0.25 s"), (42, "42 s"), (600, "10 min"), (5000, "83 min"), (9000, "2.5 h")]
+    ("seconds", "text"),
+    [(0.25, "0.25 s"), (42, "42 s"), (600, "10 min"), (5000, "83 min"), (9000, "2.5 h"), (864000, "10.0 days")],
 )
 def test_spans(seconds, text):
     assert span(seconds) == text

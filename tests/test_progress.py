@@ -35,6 +35,13 @@ def test_trials_of_an_earlier_session_do_not_count_for_the_time_left():
     assert "left" not in progress.line(0, 0.0)
 
 
+def test_further_replicas_are_named_and_no_time_is_promised():
+    states, seconds = Counter(COMPLETE=10), [0.0]
+    progress = make(io.StringIO(), states, seconds)
+    seconds[0] = 60.0
+    assert progress.line(2, 1.0) == "s:  10/10 trials, 2 getting more replicas  best val/mse 0.01235  60 s elapsed"
+
+
 def test_a_pipe_gets_plain_lines_now_and_then():
     out, seconds = io.StringIO(), [0.0]
     progress = make(out, Counter(), seconds)
