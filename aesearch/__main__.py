@@ -259,9 +259,9 @@ def _tell_remarks(ledger: "Ledger") -> None:
 
 
 def _tell_missing(options: argparse.Namespace, name: str, tracker: "Tracker") -> None:
-    what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
     from aesearch.tracking import shown
 
+    what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
     home = "" if options.home == DEFAULT_HOME else f" --home {options.home}"
     command = f"python -m aesearch sync {name}{home}{_store_option(shown(options.tracking_uri))}"
     print(f"{name}: MLflow lacks {what}: {tracker.problem}; when it is back: {command}")
@@ -280,7 +280,8 @@ def _finish(options: argparse.Namespace, ledger: "Ledger", tracker: "Tracker") -
             print(f"{name}: the report is of the records here: {error}")
     page = _write_report(results or local_results(ledger.folder), options.out)
     if results:
-        tracker.add_report(page.parent)
+        if remark := tracker.add_report(page.parent):
+            print(f"{name}: MLflow lacks the files of the report: {remark}")
         _register_knee(options.tracking_uri, results)
     uri = shown(options.tracking_uri)
     print(f"report: {page}\nMLflow: {uri if uri.startswith('http') else f'python -m aesearch ui{_store_option(uri)}'}")

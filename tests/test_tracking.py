@@ -243,6 +243,19 @@ def test_a_store_that_is_lost_on_the_way_is_sent_later(uri, in_tmp):
     assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
 
 
+def test_a_trial_that_mlflow_refuses_holds_no_other_up(uri, in_tmp):
+    write_trial(in_tmp / "trials", 0, "COMPLETE")
+    history = in_tmp / "trials" / "00000" / "history.jsonl"
+    history.write_text(history.read_text().replace("val/mse", "val/100%"))
+    write_trial(in_tmp / "trials", 1, "COMPLETE")
+    tracker = Tracker(uri, INFO, in_tmp / "trials")
+    tracker.open()
+    tracker.close("KILLED")
+    assert tracker.missing == 1
+    assert 'Invalid value "val/100%"' in tracker.problem
+    assert [run.info.status for run in runs(uri)] == ["KILLED", "RUNNING", "FINISHED"]
+
+
 def test_unusable_stores_and_names_are_one_line(uri, in_tmp):
     with pytest.raises(UserError, match=r"there is no MLflow store .*mlflow\.db"):
         read_study(uri, "s")

@@ -203,6 +203,7 @@ def test_a_slow_server_holds_nobody_up_and_is_sent_the_rest_later(proxy, running
     tracker = opened(proxy.uri, info, tmp_path)
     tell(tracker, *[0, 1] * 1000)
     assert closed(tracker, "KILLED", within=4).problem == "it is too slow"
+    assert tracker.missing == 2
     proxy.seconds = 0
     tracker._thread.join(30)
     sent = send_all(running.uri, info, tmp_path)

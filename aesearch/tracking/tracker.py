@@ -32,6 +32,7 @@ class Tracker:
     def __post_init__(self) -> None:
         self.sender = Sender(self.uri, self.info, self.records)
         self._backlog: set[int] = set()
+        self._under_way: set[int] = set()
         self._news = threading.Condition()
         self._tried = threading.Event()
         self._refused: Exception | None = None
@@ -64,16 +65,17 @@ class Tracker:
             self._news.notify()
         self._thread.join(None if is_local(self.uri) else LAST_SECONDS[status])
         with self._news:
-            self.missing = len(self._backlog)
+            self.missing = len(self._backlog | self._under_way)
             if not self._finished:
                 self.problem = self.problem or "it is too slow"
 
-    def add_report(self, folder: Path) -> None:
-        """Keep the report's files at the parent run, where MLflow has everything else."""
+    def add_report(self, folder: Path) -> str:
+        """Keep the report's files at the parent run, where MLflow has everything else; why that failed, or nothing."""
         try:
             self.sender.add_report(folder)
         except LOST as error:
-            self.problem = first_line(error)
+            return first_line(error)
+        return ""
 
     def _run(self) -> None:
         pause = PAUSES[0]
@@ -97,10 +99,12 @@ class Tracker:
         try:
             if not self._connected:
                 self._connect()
-            self._send_backlog()
+            refused = self._send_backlog()
             if self._status:
                 self.sender.finish(self._status)
                 self._finished = True
+            if refused:
+                raise refused
             self.problem = ""
             return True
         except Exception as error:
@@ -116,26 +120,29 @@ class Tracker:
         with self._news:
             self._backlog |= lacking
             self._connected = True
+        self._tried.set()
 
-    def _send_backlog(self) -> None:
+    def _send_backlog(self) -> Exception | None:
+        """Send what can be sent; why a trial was refused, if one was."""
         failed: dict[int, Exception] = {}
         try:
-            while (key := self._next()) is not None:
+            while self._take():
                 try:
-                    self.sender.send(key)
+                    self.sender.send(*self._under_way)
                 except Exception as error:
-                    failed[key] = error
+                    failed |= dict.fromkeys(self._under_way, error)
                     # What is wrong with one trial holds no other up; a server that is lost does.
                     if not is_refusal(error):
                         raise
         finally:
             with self._news:
                 self._backlog |= failed.keys()
-        if failed:
-            raise next(iter(failed.values()))
+                self._under_way.clear()
+        return next(iter(failed.values()), None)
 
-    def _next(self) -> int | None:
+    def _take(self) -> bool:
+        """Take the next trial out of the backlog; whether there was one."""
         with self._news:
-            key = min(self._backlog, default=None)
-            self._backlog.discard(-1 if key is None else key)
-        return key
+            self._under_way = set(sorted(self._backlog)[:1])
+            self._backlog -= self._under_way
+        return bool(self._under_way)
