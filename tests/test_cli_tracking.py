@@ -19,7 +19,8 @@ from test_cli import STUDY, aesearch, start
 from aesearch.__main__ import main
 from aesearch.ledger import take_lock
 
-SMALL = STUDY.replace("n_trials=4", "n_trials=2").replace("epochs=3", "epochs=2")
+SMALL = STUDY.replace("n_trials=4", "n_trials=2, comparisons=(UDR(),)").replace("epochs=3", "epochs=2")
+SMALL = SMALL.replace("\ndef space", "from aesearch.scores import UDR\n\ndef space")
 
 
 @pytest.fixture
@@ -67,6 +68,8 @@ def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, c
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    # What is measured of all models together is kept without MLflow too.
+    assert sum("final/val/study.udr_lasso" in run.data.metrics for run in runs) == 2
     assert client.get_model_version_by_alias("small", "knee").run_id in {run.info.run_id for run in runs}
     [version] = client.search_model_versions("name='small'")
     assert version.tags["aesearch.trial"] in {"0", "1"}
@@ -182,6 +185,7 @@ def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, postgres)
                 assert len(curve) == 2
                 assert run.data.metrics["best/val/mse"] == min(curve)
                 assert run.data.params.keys() == {"latent_dim", "beta"}
+                assert "final/val/study.udr_lasso" in run.data.metrics
         with psycopg.connect(postgres.replace("+psycopg", "")) as database:
             assert database.execute("select count(*) from runs where status = 'FINISHED'").fetchone() == (3,)
         weights = [str(path.relative_to(folder)) for path in folder.rglob("model.safetensors")]
