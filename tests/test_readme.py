@@ -33,7 +33,7 @@ def test_every_file_that_it_links_or_lists_is_there():
     assert missing == []
 
 
-@pytest.mark.parametrize("command", ["run", "show", "report", "rescore", "sync", "use", "ui"])
+@pytest.mark.parametrize("command", ["run", "plan", "show", "report", "rescore", "sync", "use", "ui"])
 def test_every_command_and_option_that_it_names_is_there(command):
     assert f"`python -m aesearch {command}" in README
     parser = make_parser()
@@ -52,6 +52,7 @@ def test_every_command_and_option_that_it_names_is_there(command):
         ("scores", "Comparison", "models"),
         ("networks", "Network", "models"),
         ("datasets", "Dataset", "data"),
+        ("stopping", "Rule", "search"),
     ],
 )
 def test_the_guides_name_every_value_of_a_kind(room, kind, guide):
