@@ -64,6 +64,8 @@ class Ledger:
         try:
             ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
             ledger._check_spec()
+            for key in ledger.trials():
+                ledger.record(key).check()
             ledger._enqueue_grid()
             ledger._enqueue_points(home)
             ledger.settle({})
@@ -80,6 +82,7 @@ class Ledger:
     def _check_spec(self) -> None:
         spec, known = self.study.spec(), self.optuna_study.user_attrs.get("spec")
         if known is None:
+            self._check_new()
             self.optuna_study.set_user_attr("spec", spec)
             self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
         elif known != spec:
@@ -91,6 +94,16 @@ class Ledger:
                 f"the space, metrics and budget of a study must not change, but of {self.study.name} "
                 f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
                 "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
+            )
+
+    def _check_new(self) -> None:
+        """A ledger that holds nothing of the study must not be one that was lost: its trials would be overwritten."""
+        kept = len(list((self.folder / "trials").glob("*/trial.json")))
+        if kept or [d.name.lower() for d in self.optuna_study.directions] != self.study.directions:
+            raise UserError(
+                f"{self.folder / 'ledger.db'} must be the ledger of the study {self.study.name}, but it has none of "
+                f"the {kept} trials in {self.folder / 'trials'}; restore it, or start over with --fresh, which moves "
+                "both aside"
             )
 
     def _enqueue_grid(self) -> None:
@@ -333,7 +346,7 @@ class Ledger:
 def move_aside(study: Study, home: Path) -> Path | None:
     """Move a study's state out of the way, to ``NAME.old-1`` and so on; nothing is deleted. None if there is none."""
     folder = home.absolute() / study.name
-    if not (folder / "ledger.db").exists():
+    if not any((folder / name).exists() for name in ("ledger.db", "trials")):
         return None
     lock = take_lock(folder)
     number = 1
@@ -400,7 +413,10 @@ def take_lock(folder: Path) -> FileLock:
     try:
         lock.acquire()
     except Timeout:
-        driver: dict[str, Any] = json.loads(holder.read_text()) if holder.exists() else {}
+        try:
+            driver: dict[str, Any] = json.loads(holder.read_text())
+        except (OSError, ValueError):
+            driver = {}
         raise UserError(
             f"only one driver may run a study, but {folder.name} is being run by process {driver.get('pid', '?')} on "
             f"{driver.get('host', '?')}; wait for it or end it"

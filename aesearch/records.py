@@ -29,8 +29,11 @@ from typing import Any
 
 import numpy as np
 
+from aesearch.errors import UserError
 from aesearch.model import DISCARDED, MODEL_FILES
 from aesearch.train import Epoch, Result
+
+JSON_FILES = ("trial.json", "worker.json", "result.json", "scores.json", "failure.json", "state.json")
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -175,10 +178,16 @@ class Record:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any]:
-        """One of the JSON files; empty where it was not written."""
+        """One of the JSON files; empty where it was not written. Raises UserError where it is damaged."""
         path = self.folder / name
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return content
+        return _parsed(path.read_text(errors="replace"), path) if path.exists() else {}
+
+    def check(self) -> None:
+        """Raise UserError where a file is damaged, before anything is done that counts on it."""
+        for name in JSON_FILES:
+            self.read(name)
+        if not self.history() and self.read("result.json"):
+            raise _damaged(self.folder / "history.jsonl", "is empty")
 
     def measured(self) -> dict[str, Any]:
         """The metrics of the trial's end and of later, with their references and protocols."""
@@ -193,7 +202,25 @@ class Record:
         path = self.folder / "history.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        return [_parsed(line, path, f"in line {i} ") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.folder / name, content)
+
+
+def _parsed(text: str, path: Path, place: str = "") -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{place}is no JSON object")
+    return content
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(
+        f"a trial's files must be as they were written, but {path} {what}; restore it (MLflow has a copy at the run of "
+        "each trial that has ended), or start over with --fresh, which moves the study's state aside"
+    )

@@ -163,10 +163,22 @@ def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: W
         ),
     )
     try:
-        tuner.fit()
+        with _own_sigint():
+            tuner.fit()
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
+
+
+@contextmanager
+def _own_sigint() -> Iterator[None]:
+    """Put the handler of SIGINT back: Tune leaves its own, which would swallow the next Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _lost(under_way: Mapping[int, Record], broken: str, crashes: Counter[int]) -> dict[int, str]:

@@ -58,7 +58,7 @@ ARROWS = {
     "seeds": {"errors", "stopping"},
     "study": {"errors", "scores", "seeds", "stopping", "train"},
     "rescore": {"datasets", "errors", "model", "protocols", "results", "scores", "study", "train"},
-    "records": {"model", "train"},
+    "records": {"errors", "model", "train"},
     "ledger": {"errors", "records", "stopping", "study", "train"},
     "plan": {"model", "seeds", "study", "train"},
     "results": {"records"},

@@ -1,6 +1,7 @@
 """The whole way of a study, with a real Ray, a real ledger and a real MLflow store."""
 
 import csv
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -263,3 +264,9 @@ def test_a_trial_on_a_plateau_ends_early_and_is_complete(in_tmp, data_root):
     assert rows["state"].tolist() == ["COMPLETE"] * 2
     assert rows["epochs"].to_dict() == {1e-9: 3, 1e-2: 6}
     assert rows["test/mse"].notna().all()
+
+
+def test_ctrl_c_works_again_after_a_search(in_tmp, data_root):
+    before = signal.getsignal(signal.SIGINT)
+    search(Study("quick", space, Minimize("val/mse"), n_trials=1), in_tmp, data_root)
+    assert signal.getsignal(signal.SIGINT) is before
