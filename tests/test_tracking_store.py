@@ -19,16 +19,22 @@ def uri(in_tmp: Path) -> str:
 
 
 def making(uri: str) -> subprocess.Popen[bytes]:
-    """A process that makes the store, once it has said that it begins."""
-    code = f"from aesearch.tracking import create_store; print('begun', flush=True); create_store({uri!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout
-    assert process.stdout.readline() == b"begun\n"
-    return process
+    """A process that makes the store when it is told to."""
+    code = f"from aesearch.tracking import create_store; print('ready', flush=True); input(); create_store({uri!r})"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], **pipes)
+
+
+def tell(process: subprocess.Popen[bytes]) -> None:
+    process.stdin.write(b"\n")
+    process.stdin.flush()
 
 
 def test_four_processes_make_a_store_at_once(uri, in_tmp):
     started = [making(uri) for _ in range(4)]
+    assert [process.stdout.readline() for process in started] == [b"ready\n"] * 4
+    for process in started:
+        tell(process)
     assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 4
     MlflowClient(uri).create_experiment("it works")
     assert not list(in_tmp.glob("*.tmp"))
@@ -46,6 +52,7 @@ def test_a_store_whose_making_is_killed_is_not_there_and_is_made_again(uri, in_t
     left = 0
     for _ in range(3):
         with making(uri) as process:
+            tell(process)
             deadline = time.monotonic() + 30
             while not list(in_tmp.glob("*.tmp")):
                 assert time.monotonic() < deadline
