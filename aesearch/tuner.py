@@ -3,6 +3,7 @@
 import faulthandler
 import gc
 import logging
+import math
 import os
 import re
 import signal
@@ -52,6 +53,7 @@ from aesearch.train import (
 )
 
 MOST_ATTEMPTS = 3  # of a trial whose worker dies
+LEAST_ON_CLUSTER = 16  # trials at once or waiting
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
 
 
@@ -134,7 +136,7 @@ def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: W
     study, remaining = queue.study, queue.left
     if not remaining:
         return ""
-    cpus, gpus, concurrent = _resources(study, remaining, grows=where.address is not None)
+    cpus, gpus, concurrent = _resources(study, remaining, grows=where.address not in (None, "local"))
     task = {
         "data": str(where.data),
         "threads": max(1, int(cpus)),
@@ -238,7 +240,9 @@ def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float,
     cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
     if not grows:
         return study.shares(remaining, cpus, devices)
-    concurrent = min(remaining, study.max_concurrent or remaining)
+    # A sampler learns nothing from trials that wait, so only some do, for a cluster to see that it may grow.
+    fits = int(min(cpus / study.cpus, devices / study.gpus if study.gpus else math.inf))
+    concurrent = min(remaining, study.max_concurrent or max(fits, LEAST_ON_CLUSTER))
     return study.cpus, study.gpu_share(devices, concurrent), concurrent
 
 

@@ -1,0 +1,94 @@
+"""Does a study of a thousand trials stay quick? Trials that train nothing, so that only the driver's work is left.
+
+python benchmarks/trials.py                 1,000 trials: a few minutes
+python benchmarks/trials.py --sampler tpe   with a sampler that learns, whose own work grows with what it knows
+
+Ray, the ledger on SQLite, MLflow on SQLite and the choice of models to keep are the real ones.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import optuna
+from ray import tune
+from table import print_table
+
+import aesearch.tuner
+from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
+from aesearch.ledger import Ledger
+from aesearch.networks import MLP
+from aesearch.objectives import BetaVAE
+from aesearch.progress import Progress
+from aesearch.records import Record
+from aesearch.tracking import Tracker
+from aesearch.train import Epoch
+from aesearch.tuner import Where, run_study
+
+PART = 100
+
+
+def space(trial: optuna.Trial) -> TrainConfig:
+    beta = trial.suggest_float("beta", 0.25, 16.0, log=True)
+    return TrainConfig(
+        Sprites(), MLP((8,)), trial.suggest_int("latent_dim", 2, 16), BetaVAE(beta), replicas=1, epochs=1
+    )
+
+
+def nothing(task: dict) -> None:
+    """What run_trial leaves and reports, without a training."""
+    record = Record(Path(task["folder"]))
+    record.attempt()
+    rng = np.random.default_rng(int(record.folder.name))
+    mse, mig = rng.uniform(), rng.uniform()
+    metrics = {"train/loss": (mse,), "val/loss": (mse,), "val/mse": (mse,), "val/mig": (mig,)}
+    record.append(Epoch(1, metrics, 0.0, 0.0), 0.0)
+    for name in ("model.safetensors", "reference.safetensors"):
+        (record.artifacts / name).write_bytes(b"0" * 1000)
+    record.finish({"metrics": metrics, "selected_epochs": [1], "references": {}, "protocols": {}, "seconds": 0.0})
+    tune.report({"epoch": 1, "share": 1.0, "final": True, "value0": mse, "value1": mig})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--sampler", default="random")
+    asked = parser.parse_args()
+    os.environ.pop("RAY_ADDRESS", None)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    aesearch.tuner.run_trial = nothing
+    metrics = (Minimize("val/mse"), Maximize("val/mig"))
+    study = Study("nothing", space, metrics, n_trials=asked.trials, sampler=asked.sampler)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.chdir(folder)
+        ledger = Ledger.open(study, folder)
+        tracker = Tracker("sqlite:///mlflow.db", ledger.describe(), ledger.folder / "trials")
+        tracker.open()
+        progress = Progress(study.name, ledger.total, ledger.counts, ledger.best)
+        run_study(ledger, Where("local", folder), tracker.notify, progress.update)
+        ends = sorted((ledger.record(key).folder / "state.json").stat().st_mtime for key in ledger.trials())
+        tracker.close("FINISHED")
+        problem = tracker.problem
+        ledger.close()
+        os.chdir("/")
+    gaps = np.diff(ends)
+    first, last = (1000 * sum(part) / len(part) for part in (gaps[:PART], gaps[-PART:]))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows = [
+        ["milliseconds per trial, first 100", f"{first:.0f}", ""],
+        ["milliseconds per trial, last 100", f"{last:.0f}", "200"],
+        ["last 100 over first 100", f"{last / first:.2f}", "1.3"],
+        ["median trial, milliseconds", f"{1000 * median(gaps):.0f}", ""],
+        ["peak memory of the driver, GiB", f"{peak:.2f}", "1.5"],
+        ["what MLflow lacks", problem or "nothing", "nothing"],
+    ]
+    print_table([f"{asked.trials} trials of nothing, {asked.sampler}", "measured", "asked, at most"], rows)
+
+
+if __name__ == "__main__":
+    main()
