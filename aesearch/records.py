@@ -34,6 +34,7 @@ from aesearch.model import DISCARDED, MODEL_FILES
 from aesearch.train import Epoch, Result
 
 JSON_FILES = ("trial.json", "worker.json", "result.json", "scores.json", "failure.json", "state.json")
+MOST_REASON = 1000  # characters; the traceback has all of it
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class Record:
 
     def fail_for(self, reason: str, details: str = "") -> None:
         """Why the trial failed, where no exception says it."""
-        self._write("failure.json", {"reason": reason, "traceback": details})
+        self._write("failure.json", {"reason": reason[:MOST_REASON], "traceback": details})
 
     def rescore(self, scores: dict[str, Any]) -> None:
         """Keep metrics that were measured after the trial."""

@@ -113,7 +113,7 @@ class Study:
     sees test. n_trials: None only with the grid sampler, which then tries every combination. sampler: a name of
     ``SAMPLERS`` or an Optuna sampler. cpus, gpus: what a trial holds, fractions too; gpus None shares the GPUs that are
     there among the trials at once, a quarter of one each at the least (on a cluster that has yet to grow, give gpus).
-    max_concurrent: trials at once, at the most; without, as many as fit, and on a cluster, which may grow, 16 at the least.
+    max_concurrent: trials at once, at the most; None: as many as fit, and on a cluster that may grow 16 at the least.
     constraints: bounds on metrics; tpe, nsga2 and gp learn from them, and the front holds only what keeps them.
     checkpoint_seconds: how often, at the most, a trial keeps what it can go on from after an interruption.
     epoch_seconds: a trial fails as hung when no epoch has ended for so long.

@@ -1,11 +1,13 @@
 """The search: a Ray Tune trainable around the training loop, fed from the ledger. The only file that imports Ray."""
 
+import errno
 import faulthandler
 import gc
 import logging
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -54,6 +56,8 @@ from aesearch.train import (
 
 MOST_ATTEMPTS = 3  # of a trial whose worker dies
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
+NO_ROOM = os.strerror(errno.ENOSPC)
+LEAST_ROOM = 64 * 1024  # bytes that the ledger needs to say how a trial ended
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
 
 
@@ -117,6 +121,7 @@ def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch:
     """Run all of ``queue``, through as many searches as break down. Raises KeyboardInterrupt where some is left."""
     crashes: Counter[int] = Counter()
     while broken := _search(queue, where, changed, watch, budget):
+        _check_room(queue.folder, broken)
         under_way = {key: queue.record(key) for key in queue.running}
         if not under_way:
             raise RuntimeError(broken)
@@ -181,6 +186,15 @@ def _own_sigint() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+def _check_room(folder: Path, broken: str = "") -> None:
+    """Raise UserError where the disk of ``folder`` is full, or was when the search broke."""
+    if NO_ROOM in broken or shutil.disk_usage(folder).free < LEAST_ROOM:
+        raise UserError(
+            f"a study must have room to write, but the disk of {folder} is full; free some, and the same command goes "
+            "on with what is missing"
+        )
 
 
 def _lost(under_way: Mapping[int, Record], broken: str, crashes: Counter[int]) -> dict[int, str]:
@@ -267,7 +281,11 @@ def _ray(where: Where) -> Any:
     if started:
         try:
             _probe(options["address"])
+            before = signal.getsignal(signal.SIGTERM)
             ray.init(**options)
+            if threading.current_thread() is threading.main_thread():
+                # Ray's own handler would end the process before it has put things in order.
+                signal.signal(signal.SIGTERM, before)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"Ray must be reachable, but {options['address']}: {' '.join(str(error).split())[:300]}"
@@ -327,9 +345,11 @@ class QueueSearcher(Searcher):
         self._notify(key)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        key = self.keys.pop(trial_id)
+        key = self.keys[trial_id]
         failure = self.queue.record(key).read("failure.json")
         if failure or error or not result:
+            # The trial is not to blame: it is tried again once there is room.
+            _check_room(self.queue.folder, failure.get("reason", ""))
             reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
             self.queue.tell(key, "FAIL", reason=reason)
         elif result["final"]:
@@ -339,7 +359,7 @@ class QueueSearcher(Searcher):
             # Tune does not pass the result at which it stops a trial to on_trial_result.
             self._report(key, result)
             self.queue.tell(key, "PRUNED")
-        del self.shares[key]
+        del self.keys[trial_id], self.shares[key]
         self._notify(key)
         discarded = [] if self.queue.study.adaptive else self.queue.discard()
         for other in discarded:
@@ -385,6 +405,10 @@ def run_trial(task: dict[str, Any]) -> None:
         # A normal outcome of a search: the worker stays.
         record.fail(error)
         tune.report({"failed": True})
+    except SystemExit as error:
+        # Ray would let it end the process, and try the trial again in another.
+        record.fail(error)
+        raise RuntimeError("the trial called sys.exit") from error
     except Exception as error:
         record.fail(error)
         raise
