@@ -3,9 +3,11 @@
 import argparse
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -180,6 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
+    with _interrupted_in_order():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     study = _overridden(options)
     if options.fork:
         study = _forked(study, options.fork)
@@ -285,6 +292,26 @@ def _finish(options: argparse.Namespace, ledger: "Ledger", tracker: "Tracker") -
         _register_knee(options.tracking_uri, results)
     uri = shown(options.tracking_uri)
     print(f"report: {page}\nMLflow: {uri if uri.startswith('http') else f'python -m aesearch ui{_store_option(uri)}'}")
+
+
+@contextmanager
+def _interrupted_in_order() -> Iterator[None]:
+    """SIGINT or SIGTERM interrupts once. Those that come while things are put in order would leave them half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _overridden(options: argparse.Namespace) -> "Study":

@@ -281,11 +281,8 @@ def _ray(where: Where) -> Any:
     if started:
         try:
             _probe(options["address"])
-            before = signal.getsignal(signal.SIGTERM)
-            ray.init(**options)
-            if threading.current_thread() is threading.main_thread():
-                # Ray's own handler would end the process before it has put things in order.
-                signal.signal(signal.SIGTERM, before)
+            with _sigterm_kept():
+                ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"Ray must be reachable, but {options['address']}: {' '.join(str(error).split())[:300]}"
@@ -294,7 +291,19 @@ def _ray(where: Where) -> Any:
         yield
     finally:
         if started:
-            ray.shutdown()
+            with _sigterm_kept():
+                ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Any:
+    """Ray takes SIGTERM for itself when it starts, and when it has stopped leaves it without any handler."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -153,6 +154,22 @@ def test_run_then_report_then_run_again(folder, here):
     assert len(list((folder / ".aesearch").iterdir())) == 2
 
 
+def under_way(folder: Path, since: float) -> bool:
+    """Whether a trial that has not ended has kept a checkpoint since then."""
+    for path in (folder / ".aesearch" / "small" / "trials").glob("*/checkpoints/*.json"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime > since and path.parts[-3] not in finished(folder):
+                return True
+    return False
+
+
+def parent_status(folder: Path) -> str:
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    (parent,) = (run for run in runs if "aesearch.study" in run.data.tags)
+    return parent.info.status
+
+
 # An objective of the study's own that writes down, for each step, which trial it trains and how far that is.
 TRACED = """
 from dataclasses import dataclass
@@ -166,7 +183,8 @@ class Traced(BetaVAE):
 """
 
 
-def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(folder):
+def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(folder, here):
+    """Oracle: the steps that the objective itself writes down, and the table of a study that nothing stopped."""
     text = STUDY.replace("BetaVAE(trial", "Traced(trial").replace("max_concurrent=2", "checkpoint_seconds=0")
     own = TRACED.format(folder=folder)
     (folder / "small.py").write_text(text.replace("\ndef space", f"{own}\ndef space"))
@@ -174,15 +192,25 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
     trials = folder / ".aesearch" / "small" / "trials"
     before: dict[str, str] = {}
     for number, sent in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], start=1):
+        begun = time.time()
         with start(*command) as driver:
-            wait_for(lambda number=number: len(finished(folder)) >= number)
+            wait_for(lambda number=number, begun=begun: len(finished(folder)) >= number and under_way(folder, begun))
+            started = psutil.Process(driver.pid).children(recursive=True)
             driver.send_signal(sent)
+            stopping = time.monotonic()
+            if sent == signal.SIGINT:
+                # Again, as the impatient do.
+                time.sleep(0.5)
+                driver.send_signal(sent)
             output = driver.communicate(timeout=120)[0]
         if sent == signal.SIGKILL:
             assert driver.returncode == -signal.SIGKILL
         else:
             assert driver.returncode == 130
             assert output.splitlines()[-1] == "small: interrupted; the same command goes on"
+            assert time.monotonic() - stopping < 20, "10 s on a quiet machine"
+            assert not psutil.wait_procs(started, timeout=5)[1], "processes of its own are left"
+            assert parent_status(folder) == "KILLED"
         before |= {name: (trials / name / "result.json").read_text() for name in finished(folder)}
     last = aesearch(*command)
     assert last.returncode == 0, last.stderr
@@ -211,6 +239,13 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
         assert len(progress) >= 2 * len(set(progress))
         assert len(progress) <= 2 * len(set(progress)) * (1 + (2 / 40 if key in again else 0))
         assert results.history.query("trial == @key")["epoch"].tolist() == [e for e in range(1, 41) for _ in range(2)]
+    assert parent_status(folder) == "FINISHED"
+    apart = ["--home", "whole", "--out", "whole", "--tracking-uri", f"sqlite:///{folder}/whole.db"]
+    assert here(*command, *apart).returncode == 0
+    tables = [
+        pd.read_csv(folder / out / "small" / "trials.csv").drop(columns="seconds") for out in ("reports", "whole")
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 def in_terminal(*arguments: str) -> tuple[int, str]:
