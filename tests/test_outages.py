@@ -3,16 +3,22 @@
 Workers that are killed, hang or eat all memory are in test_faults.py; damaged state in test_recovery.py.
 """
 
+import os
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY
+from test_cli import STUDY, finished
 from test_tuner import search
 
 from aesearch import Minimize, Study, TrainConfig
@@ -127,3 +133,45 @@ def test_a_trial_is_the_same_first_and_last_in_one_worker(in_tmp, data_root):
         np.testing.assert_array_equal(
             trials.loc[number, metrics].to_numpy(float), trials.loc[0, metrics].to_numpy(float)
         )
+
+
+@pytest.fixture
+def small_disk(in_tmp) -> Iterator[Path]:
+    """A disk with room for one trial and a half, mounted where a study has its state."""
+    folder = in_tmp / ".aesearch"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in_tmp, data_root):
+    """Oracle: the results on disk when it was full, and the table of a study on a disk with room."""
+    text = STUDY.replace("max_concurrent=2", "max_concurrent=1, checkpoint_seconds=0").replace("epochs=3", "epochs=8")
+    (in_tmp / "small.py").write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "aesearch", "run", "small.py", "--data", str(data_root), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+
+    full = run()
+    assert full.returncode == 2
+    assert full.stderr == (
+        f"aesearch: a study must have room to write, but the disk of {small_disk}/small is full; free some, and the "
+        "same command goes on with what is missing\n"
+    )
+    before = {name: (small_disk / "small/trials" / name / "result.json").read_bytes() for name in finished(in_tmp)}
+    assert before, "one trial had room"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    done = run()
+    assert done.returncode == 0, done.stderr
+    for name, content in before.items():
+        assert (small_disk / "small/trials" / name / "result.json").read_bytes() == content
+    assert run("--home", "whole", "--out", "whole", "--tracking-uri", "sqlite:///whole.db").returncode == 0
+    tables = [pd.read_csv(in_tmp / out / "small/trials.csv").drop(columns="seconds") for out in ("reports", "whole")]
+    assert tables[0]["state"].tolist() == ["COMPLETE"] * 4
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
