@@ -90,8 +90,10 @@ def test_an_interrupted_study_without_its_server_ends_soon(folder):
     assert time.monotonic() - asked < 20
     assert driver.returncode == 130
     assert "MLflow lacks 2 of its trials" in output
-    assert main(["sync", "small"]) == 0
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    # MLflow keeps the first store of a process that it was given by a relative path.
+    store = f"sqlite:///{folder}/mlflow.db"
+    assert main(["sync", "small", "--tracking-uri", store]) == 0
+    client = MlflowClient(store)
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert {run.info.status for run in runs} == {"KILLED"}
     states = {run.data.tags.get("aesearch.state") for run in runs if "aesearch.trial" in run.data.tags}

@@ -20,7 +20,7 @@ from aesearch import Minimize, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.tracking import read_study
-from aesearch.tuner import LedgerSearcher
+from aesearch.tuner import QueueSearcher
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
 @pytest.mark.usefixtures("local_ray")
 def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_root, whole, monkeypatch):
     """Tune's controller ends with whatever its searcher raises, as it does when Ray ends a worker for its memory."""
-    sound = LedgerSearcher.on_trial_result
+    sound = QueueSearcher.on_trial_result
     broken = []
 
     def breaking(self, trial_id, result):
@@ -129,7 +129,7 @@ def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_ro
             raise RuntimeError("injected")
         sound(self, trial_id, result)
 
-    monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
+    monkeypatch.setattr(QueueSearcher, "on_trial_result", breaking)
     ledger, uri = search(study("broken"), in_tmp / "broken", data_root)
     assert len(broken) == 2
     assert ledger.counts() == {"COMPLETE": 3}
@@ -139,14 +139,14 @@ def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_ro
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data_root, monkeypatch):
-    sound = LedgerSearcher.on_trial_result
+    sound = QueueSearcher.on_trial_result
 
     def breaking(self, trial_id, result):
-        if self.ledger.trials()[self.keys[trial_id]].params["beta"] == 2.0:
+        if self.queue.trials()[self.keys[trial_id]].params["beta"] == 2.0:
             raise RuntimeError("injected")
         sound(self, trial_id, result)
 
-    monkeypatch.setattr(LedgerSearcher, "on_trial_result", breaking)
+    monkeypatch.setattr(QueueSearcher, "on_trial_result", breaking)
     _, uri = search(study("breaking"), in_tmp, data_root)
     trials, _ = table(uri, "breaking")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}

@@ -16,7 +16,7 @@ from aesearch.errors import UserError
 from aesearch.ledger import Ledger, move_aside
 from aesearch.networks import MLP
 from aesearch.objectives import VAE
-from aesearch.train import TrainConfig
+from aesearch.train import Epoch, TrainConfig
 
 
 def smooth(trial: optuna.Trial) -> TrainConfig:
@@ -100,6 +100,7 @@ def test_a_trial_that_ended_before_its_driver_died_is_not_run_again(tmp_path: Pa
     ledger.ask()
     ledger.ask()
     # The worker is through with trial 0; the driver dies before, or just after, it closes the record.
+    ledger.record(0).append(Epoch(1, {"val/mse": (0.3, 0.1, 0.2)}, 0.0, 0.0), 0.0)
     ledger.record(0).finish({"metrics": {"val/mse": [0.3, 0.1, 0.2]}})
     if closed:
         ledger.record(0).close("COMPLETE", "")

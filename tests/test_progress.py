@@ -39,7 +39,9 @@ def test_further_replicas_are_named_and_no_time_is_promised():
     states, seconds = Counter(COMPLETE=10), [0.0]
     progress = make(io.StringIO(), states, seconds)
     seconds[0] = 60.0
-    assert progress.line(2, 1.0) == "s:  10/10 trials, 2 getting more replicas  best val/mse 0.01235  60 s elapsed"
+    assert (
+        progress.line(2, 1.0) == "s:  10/10 trials, 2 getting more replicas  best val/mse 0.01235  1 min 00 s elapsed"
+    )
 
 
 def test_a_pipe_gets_plain_lines_now_and_then():

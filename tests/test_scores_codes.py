@@ -289,7 +289,7 @@ def make(**fields) -> TrainConfig:
             "monitors need a protocol that draws the means of a split",
         ),
         ({"monitors": (UDR(),)}, "monitors must be a tuple of scores on codes"),
-        ({"scores": (UDR(),), "replicas": 1}, "UDR compares replicas, but got replicas=1"),
+        ({"scores": (UDR(),), "replicas": 1}, "UDR compares a fixed number of replicas, but got replicas=1"),
         (
             {
                 "scores": (Disentanglement(),),
