@@ -13,23 +13,27 @@ Values = NDArray[np.float64]
 
 DRAWS = 2000
 PRIOR = 2  # degrees of freedom that the spread of all trials counts in that of one
-UNLIKELY, SURE = 0.2, 0.95  # chances of being on the front between which a trial gets more seeds
 
 
 @dataclass(frozen=True)
 class Adaptive:
     """Every trial is given ``first`` replicas; those that could still be on the front, up to ``most``.
 
-    When all trials have ended, each whose chance of being on the front, had all of them ``most`` replicas, lies between
-    20 and 95 % gets half as many again (one at the least), until there is none. The search learns from the first only.
+    When all trials have ended, each that is on the front, or whose chance of being there, had all of them ``most``
+    replicas, is not below ``unlikely``, gets half as many again (one at the least), until there is none. So all of the
+    last front have ``most``. The search learns from the first only. Where ``unlikely`` is larger, more trials are
+    ruled out early, and more of the true front with them.
     """
 
     first: int = 1
     most: int = 8
+    unlikely: float = 0.1
 
     def __post_init__(self) -> None:
         if not (isinstance(self.first, int) and isinstance(self.most, int) and 1 <= self.first < self.most):
             raise UserError(f"Adaptive needs whole numbers 1 <= first < most, but got {self}")
+        if not 0 < self.unlikely < 1:
+            raise UserError(f"Adaptive needs a chance 0 < unlikely < 1, but got {self}")
 
 
 def spreads(values: Sequence[Values]) -> tuple[Values, NDArray[np.int64]]:
@@ -103,10 +107,11 @@ def more(costs: Sequence[Values], rule: Adaptive) -> Mapping[int, int]:
     """
     if not costs:
         return {}
+    fronts = [front for front, _ in ranked([tuple(np.median(of_one, axis=0).tolist()) for of_one in costs])]
     if max(map(len, costs)) < 2:
-        fronts = [front for front, _ in ranked([tuple(np.median(of_one, axis=0).tolist()) for of_one in costs])]
         chosen = [i for i, front in enumerate(fronts) if front < 2]
     else:
         chances = front_chances(forecasts(costs, rule.most))
-        chosen = [i for i, chance in enumerate(chances) if UNLIKELY <= chance <= SURE]
+        # One that is on the front by luck alone must not stay there untried.
+        chosen = [i for i, chance in enumerate(chances) if chance >= rule.unlikely or fronts[i] == 0]
     return {i: min(rule.most, len(costs[i]) + max(1, len(costs[i]) // 2)) for i in chosen if len(costs[i]) < rule.most}

@@ -147,6 +147,8 @@ def test_nothing_is_raced_before_the_search_is_done(in_tmp):
 def test_a_rule_that_cannot_be_is_refused(first, most):
     with pytest.raises(UserError, match="Adaptive needs whole numbers 1 <= first < most"):
         Adaptive(first, most)
+    with pytest.raises(UserError, match="Adaptive needs a chance 0 < unlikely < 1"):
+        Adaptive(unlikely=0)
 
 
 def test_what_needs_a_fixed_number_of_replicas_is_refused():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aesearch.seeds import Adaptive, forecasts, front_chances, locations, more, spreads
+from aesearch.stopping import front
 
 
 def test_spreads_are_drawn_towards_the_common_one():
@@ -80,13 +81,13 @@ def test_first_the_first_two_fronts_get_another_seed():
     assert more(costs, Adaptive(1, 8)) == {0: 2, 1: 2, 2: 2, 3: 2}
 
 
-def test_then_those_that_may_be_on_the_front_and_are_not_sure_to_be():
+def test_then_those_that_may_be_on_the_front():
     spread = np.array([[-0.1, -0.1], [0.1, 0.1]])
-    at = [(0, 3), (3, 0), (3.02, 0.02), (9, 9)]
+    at = [(0, 3), (3, 0), (3.02, 0.02), (9, 9), (3.25, 0.25)]
     costs = [np.array([x, y]) + spread for x, y in at]
-    # The first is sure to be on the front, the last sure not to; the two others contend.
-    assert set(more(costs, Adaptive(1, 8))) == {1, 2}
-    assert set(more(costs, Adaptive(1, 8)).values()) == {3}
+    # The fourth is sure not to be; the last is unlikely to be.
+    assert more(costs, Adaptive(1, 8, unlikely=0.01)) == {0: 3, 1: 3, 2: 3, 4: 3}
+    assert more(costs, Adaptive(1, 8, unlikely=0.2)) == {0: 3, 1: 3, 2: 3}
 
 
 def test_seeds_grow_by_half_and_end_at_the_most():
@@ -96,3 +97,18 @@ def test_seeds_grow_by_half_and_end_at_the_most():
         assert set(more(costs, Adaptive(1, 8)).values()) <= {then}
         assert more(costs, Adaptive(1, have)) == {}
     assert more([], Adaptive()) == {}
+
+
+def test_in_the_end_all_on_the_front_have_the_most():
+    rng = np.random.default_rng(1)
+    rule = Adaptive(1, 5, unlikely=0.4)
+    for _ in range(10):
+        full = [rng.normal(0, 0.7, 2) + rng.standard_normal((5, 2)) for _ in range(12)]
+        have = [1] * 12
+        while wanted := more([costs[:count] for costs, count in zip(full, have, strict=True)], rule):
+            assert all(count > have[i] for i, count in wanted.items())
+            for i, count in wanted.items():
+                have[i] = count
+        on_front = front([tuple(np.median(costs[:count], 0)) for costs, count in zip(full, have, strict=True)])
+        assert {have[i] for i in on_front} == {5}
+        assert min(have) < 5
