@@ -291,8 +291,19 @@ def _ray(where: Where) -> Any:
         yield
     finally:
         if started:
-            with _sigterm_kept():
+            with _sigterm_kept(), _nothing_collected():
                 ray.shutdown()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """While Ray shuts down, another thread's garbage collection that meets a handle of Ray's ends the whole process."""
+    gc.disable()
+    gc.collect()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

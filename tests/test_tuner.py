@@ -2,6 +2,8 @@
 
 import csv
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -270,3 +272,41 @@ def test_ctrl_c_works_again_after_a_search(in_tmp, data_root):
     before = signal.getsignal(signal.SIGINT)
     search(Study("quick", space, Minimize("val/mse"), n_trials=1), in_tmp, data_root)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+SHUT_DOWN = """
+import gc, threading, time
+from pathlib import Path
+import ray
+from aesearch.tuner import Where, _ray
+
+shutting_down, collected, ended = threading.Event(), [], threading.Event()
+
+def shut_down(own=ray.shutdown):
+    shutting_down.set()
+    own()
+    shutting_down.clear()
+
+def work():
+    while not ended.wait(0.0005):
+        cycles = [[] for _ in range(50)]
+        for cycle in cycles:
+            cycle.append(cycle)
+
+ray.shutdown = shut_down
+gc.callbacks.append(lambda phase, _: collected.append(phase) if shutting_down.is_set() else None)
+gc.set_threshold(10)
+with _ray(Where("local", Path())):
+    threading.Thread(target=work).start()
+    kept = [ray.put(1)]
+    kept.append(kept)
+    del kept
+ended.set()
+print(len(collected), gc.isenabled())
+"""
+
+
+def test_no_garbage_is_collected_while_ray_shuts_down():
+    """A reference of Ray's that another thread collects just then ends the process, with no word of Python's."""
+    done = subprocess.run([sys.executable, "-c", SHUT_DOWN], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "True"]), done.stderr
