@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "aesearch"
 
 ARROWS = {
     "__init__": {"datasets", "model", "seeds", "stopping", "study", "train"},
-    "__main__": {
+    "__main__": {"commands", "errors", "use"},
+    "commands": {
         "budgets",
         "errors",
         "ledger",

@@ -1,0 +1,67 @@
+"""``use`` and ``ui``: what a person does with the trained models."""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+from aesearch.commands.options import data_folder, named_study
+from aesearch.errors import UserError
+from aesearch.use.cli import resolve
+
+
+def use(options: argparse.Namespace) -> int:
+    """Do what is asked with a trained model."""
+    folder = _find_model(options.model, options.best, options.tracking_uri)
+
+    from aesearch.model import load_model
+    from aesearch.use.inputs import Source
+
+    model = load_model(folder, options.replica)
+    name = Path(options.model).stem or "model"
+    out = options.out or Path("use") / name / options.action
+    out.mkdir(parents=True, exist_ok=True)
+    source = Source(model, options, data_folder(options.data))
+    for line in resolve(options.place)(model, source, out, options):
+        print(line)
+    return 0
+
+
+def _find_model(name: str, best: str | None, uri: str) -> Path:
+    """The folder of a model: itself, of an MLflow run, or of a study's knee or best trial. Raises UserError."""
+    folder = Path(name)
+    if folder.is_dir():
+        found = next(
+            (f for f in (folder, folder / "artifacts", folder / "model") if (f / "config.json").exists()), None
+        )
+        if found is None:
+            raise UserError(f"a model folder must hold config.json and model.safetensors, but {folder} does not")
+        return found
+
+    from aesearch.tracking import fetch_model, read_study
+
+    if re.fullmatch(r"[0-9a-f]{32}", name):
+        return fetch_model(uri, name)
+    name, _ = named_study(name)
+
+    from aesearch.report import best_trial
+
+    results = read_study(uri, name)
+    key = best_trial(results, best)
+    print(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
+    return results.pictures[key]
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Become the MLflow server. One worker: with more, every request waits 40 ms for a delayed acknowledgement."""
+    path = Path(options.tracking_uri.removeprefix("sqlite:///"))
+    if options.tracking_uri.startswith("http"):
+        raise UserError(f"ui serves a store, but {options.tracking_uri} is a server already: open it in a browser")
+    if options.tracking_uri.startswith("sqlite:///") and not path.exists():
+        raise UserError(f"there is no MLflow store {path}; run a study first, or name the store with --tracking-uri")
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    store = ["--backend-store-uri", options.tracking_uri]
+    server = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *store, *server])
