@@ -69,8 +69,7 @@ class Ledger:
             ledger._enqueue_grid()
             ledger._enqueue_points(home)
             ledger.settle({})
-            # What the state means without the study file.
-            write_json(folder / "study.json", ledger.describe())
+            ledger.note()
             if ledger.trials() and not isinstance(study.sampler, str):
                 # Whatever it drew before, it must not draw again.
                 study.sampler.reseed_rng()
@@ -95,6 +94,20 @@ class Ledger:
                 f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
                 "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
             )
+
+    def check_data(self, digests: Mapping[str, str]) -> None:
+        """Remember the ``digests`` of the study's data sets, by name. Raises UserError where one is not as it was."""
+        known = self.optuna_study.user_attrs.get("data", {})
+        changed = [name for name in digests if known.get(name, digests[name]) != digests[name]]
+        if changed:
+            raise UserError(
+                f"the data of a study must stay as they are, but of {self.study.name} {' and '.join(changed)} changed "
+                "since it began; restore the files (what is made of them below the data folder can be deleted, and is "
+                "made again), start a new study from it with --fork NAME, or start over with --fresh"
+            )
+        if known != known | digests:
+            self.optuna_study.set_user_attr("data", known | digests)
+            self.note()
 
     def _check_new(self) -> None:
         """A ledger that holds nothing of the study must not be one that was lost: its trials would be overwritten."""
@@ -316,10 +329,15 @@ class Ledger:
             "seed": study.seed,
             "overrides": study.overrides,
             "forked_from": study.forked_from,
+            "data": self.optuna_study.user_attrs.get("data", {}),
             **study.source(),
             "version": code_version(),
             "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         }
+
+    def note(self) -> None:
+        """Write what the state means without the study file."""
+        write_json(self.folder / "study.json", self.describe())
 
     def counts(self) -> Counter[str]:
         """How many trials are in each state."""

@@ -4,6 +4,7 @@ imported everything already."""
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,17 @@ def test_run_then_report_then_run_again(folder, here):
     changed = here("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2
     assert "config.epochs was 3, is 2" in changed.stderr
+    damaged = folder / "data"
+    shutil.copytree(Path(os.environ["AESEARCH_DATA"]) / "sprites", damaged / "sprites")
+    assert here("run", "small.py", "--data", str(damaged)).returncode == 0
+    for file in damaged.rglob("*.npy"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    refused = here("run", "small.py", "--data", str(damaged), "--retry-failed")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "of small Sprites(resolution=16, " in refused.stderr
+    assert " changed since it began; restore the files" in refused.stderr
     fresh = here("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert "the old state is in" in fresh.stdout

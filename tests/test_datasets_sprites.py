@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,43 @@ def test_pages_that_were_read_can_be_let_go(tmp_path):
     np.testing.assert_array_equal(images, before)
     forget(before)
     np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None])
+def test_an_array_that_was_cut_short_is_made_again(tmp_path, capsys, content):
+    sprites = Sprites(resolution=16, scales=2, orientations=2, positions=8)
+    before = np.array(sprites.load(tmp_path).images)
+    [path] = tmp_path.rglob("*.npy")
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    capsys.readouterr()
+    np.testing.assert_array_equal(sprites.load(tmp_path).images, before)
+    assert capsys.readouterr().err == f"{path} is damaged, so it is made again\n"
+    np.testing.assert_array_equal(sprites.load(tmp_path).images, before)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_array_of_another_shape_is_made_again(tmp_path):
+    sprites = Sprites(resolution=16, scales=2, orientations=2, positions=8)
+    shape = sprites.load(tmp_path).images.shape
+    [path] = tmp_path.rglob("*.npy")
+    np.save(path, np.zeros((3, 1, 16, 16), np.uint8))
+    assert sprites.load(tmp_path).images.shape == shape
+
+
+def test_a_digest_is_of_all_that_a_model_may_learn_from(tiny: Data, monkeypatch):
+    digest = tiny.digest()
+    assert replace(tiny, images=np.array(tiny.images), remarks=("read elsewhere",)).digest() == digest
+    flipped = np.array(tiny.images)
+    flipped[-1, 0, -1, -1] ^= 1
+    others = [
+        replace(tiny, images=flipped),
+        replace(tiny, images=tiny.images.astype(np.float32)),
+        replace(tiny, train=tiny.train[::-1]),
+        replace(tiny, train=tiny.val, val=tiny.train),
+        replace(tiny, factors=None),
+        replace(tiny, labels=tiny.factors[:, 0]),
+        replace(tiny, anomalous=tiny.factors[:, 0] > 0),
+    ]
+    assert len({digest, *(other.digest() for other in others)}) == 8
+    monkeypatch.setattr("aesearch.datasets.base.DIGEST_BYTES", 1000)
+    assert tiny.digest() == digest, "of however many at once"

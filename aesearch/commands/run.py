@@ -41,13 +41,17 @@ def _run(options: argparse.Namespace) -> int:
     from aesearch.tuner import Where
 
     data = data_folder(options.data)
+    digests = {}
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
-        for remark in dataset.load(data).remarks:
+        loaded = dataset.load(data)
+        digests[repr(dataset)] = loaded.digest()
+        for remark in loaded.remarks:
             print(f"{study.name}: {remark}")
     if options.fresh and (aside := move_aside(study, options.home)):
         print(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)
     try:
+        ledger.check_data(digests)
         if options.retry_failed:
             print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
         budget = Budget(options.time_budget, options.disk_budget)

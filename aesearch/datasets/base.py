@@ -1,5 +1,6 @@
 """What a data set is: a small value that names it, and the arrays that it loads."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.datasets.cache import forget
+
 Shape = tuple[int, int, int]
+
+DIGEST_BYTES = 1 << 26  # read at once
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,21 @@ class Data:
     names: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
     fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of all that a model may learn from: the arrays, and which item is for what."""
+        found = hashlib.sha256()
+        others = (self.train, self.val, self.test, self.factors, self.labels, self.anomalous)
+        for array in (self.images, *others):
+            if array is None:
+                found.update(b"none")
+                continue
+            found.update(f"{array.dtype.str}{array.shape}".encode())
+            rows = 1 + DIGEST_BYTES * len(array) // (1 + array.nbytes)
+            for start in range(0, len(array), rows):
+                found.update(np.ascontiguousarray(array[start : start + rows]).data)
+                forget(array)
+        return found.hexdigest()
 
 
 class Dataset(ABC):

@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,30 @@ Bytes = NDArray[np.uint8]
 
 
 def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> Bytes:
-    """The uint8 array at ``path``, read-only; ``fill`` writes it the first time. A half-written file is never seen."""
-    if not path.exists():
+    """The uint8 array at ``path``, read-only; ``fill`` writes it the first time, and where it was cut short since.
+
+    A half-written file is never seen.
+    """
+    array = _read(path, shape)
+    if array is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if not path.exists():
+            array = _read(path, shape)
+            if array is None:
+                if path.exists():
+                    print(f"{path} is damaged, so it is made again", file=sys.stderr)
                 _write(path, shape, fill)
-    array: Bytes = np.load(path, mmap_mode="r")
+                array = np.load(path, mmap_mode="r")
     return array
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Bytes | None:
+    """The array at ``path``; None where there is none of this shape."""
+    try:
+        array: Bytes = np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return array if array.dtype == np.uint8 and array.shape == shape else None
 
 
 def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> None:
