@@ -51,6 +51,7 @@ class Ledger:
     lock: FileLock
     optuna_study: optuna.Study
     running: dict[int, optuna.Trial] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)  # whose models were removed, for looking at each once
 
     @classmethod
     def open(cls, study: Study, home: Path) -> "Ledger":
@@ -251,9 +252,11 @@ class Ledger:
         for i in range(len(self.searched)):
             of_one = sorted((cost[i], key) for cost, key in zip(costs, keys, strict=True))
             kept |= {key for _, key in of_one[: self.study.keep]}
-        complete = (key for key, trial in trials.items() if trial.state == TrialState.COMPLETE)
+        complete = {key for key, trial in trials.items() if trial.state == TrialState.COMPLETE}
         reason = f"the trial was neither on the front nor one of the {self.study.keep} best of a metric (keep)"
-        return [key for key in complete if key not in kept and self.record(key).discard(reason)]
+        going = complete - kept - self.gone
+        self.gone |= going
+        return [key for key in sorted(going) if self.record(key).discard(reason)]
 
     def _costs(self, key: int, trial: FrozenTrial) -> tuple[float, ...]:
         """The searched metrics of a complete trial, to be minimised; what Optuna knows is of its first replicas."""
