@@ -224,6 +224,43 @@ def test_a_study_begun_afresh_has_runs_of_its_own(uri, tmp_path):
     assert len(runs(uri)) == 4
 
 
+def test_the_newest_study_of_a_name_is_the_last_begun_though_the_clock_goes_back(uri, tmp_path, monkeypatch):
+    write_trial(tmp_path / "old", 0, "FAIL", epochs=0, reason="old")
+    track(uri, tmp_path / "old", [0])
+    five_hours_ago(monkeypatch)
+    write_trial(tmp_path / "new", 0, "COMPLETE")
+    track(uri, tmp_path / "new", [0], identity="def")
+    old, new = runs(uri)[::2][::-1]
+    assert new.info.start_time < old.info.start_time
+    assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
+
+
+def test_a_trial_that_goes_on_while_the_clock_is_back_has_its_epochs_in_order(uri, tmp_path, monkeypatch):
+    write_trial(tmp_path, 0, "", epochs=2)
+    track(uri, tmp_path, [0], status="KILLED")
+    five_hours_ago(monkeypatch)
+    record = Record(tmp_path / "00000")
+    record.append(Epoch(3, {"train/loss": (1.0, 1.0, 1.0), "val/mse": (0.1, 0.1, 0.1)}, 0.5, 0.25), elapsed=3.0)
+    record.finish({"metrics": {"val/mse": (0.1, 0.1, 0.1)}, "selected_epochs": [3, 3, 3], "seconds": 3.5})
+    record.close("COMPLETE", "")
+    tracker = track(uri, tmp_path, [0])
+    assert tracker.sender.send(0) == 0, "nothing is missing"
+    [run] = [run for run in runs(uri) if "aesearch.trial" in run.data.tags]
+    assert (run.info.status, run.data.metrics["val/mse"]) == ("FINISHED", 0.1)
+    curve = MlflowClient(uri).get_metric_history(run.info.run_id, "val/mse")
+    times = {point.step: point.timestamp for point in curve}
+    assert sorted(times) == [1, 2, 3]
+    assert times[3] < times[1], "the clock did go back"
+    results = read_study(uri, "s")
+    assert results.history["epoch"].unique().tolist() == [1, 2, 3]
+    assert results.trials["state"].tolist() == ["COMPLETE"]
+
+
+def five_hours_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 5 * 3600)
+
+
 def test_a_store_that_is_lost_on_the_way_is_sent_later(uri, in_tmp):
     records = in_tmp / "records"
     tracker = Tracker(uri, INFO, records)
@@ -262,9 +299,15 @@ def test_unusable_stores_and_names_are_one_line(uri, in_tmp):
     track(uri, in_tmp, [])
     with pytest.raises(UserError, match=r"there is no study 'z' in sqlite:.*mlflow\.db: known: s"):
         read_study(uri, "z")
-    (in_tmp / "broken.db").write_bytes(b"no database")
-    with pytest.raises(UserError, match=r"MLflow's store must be reachable, but sqlite:.*broken\.db"):
-        Tracker(f"sqlite:///{in_tmp}/broken.db", INFO, in_tmp).open()
+    cut = (in_tmp / "mlflow.db").read_bytes()[:20_000]
+    for content in (b"no database", cut):
+        broken = in_tmp / f"broken{len(content)}.db"
+        broken.write_bytes(content)
+        with pytest.raises(UserError, match=r"MLflow's store must be reachable, but sqlite:.*broken\d+\.db"):
+            Tracker(f"sqlite:///{broken}", INFO, in_tmp).open()
+        with pytest.raises(UserError, match=r"the study s must be readable from sqlite:.*broken\d+\.db, but: "):
+            read_study(f"sqlite:///{broken}", "s")
+        assert broken.read_bytes() == content
 
 
 def test_a_deleted_experiment_is_said_with_the_cure(uri, in_tmp):

@@ -12,7 +12,7 @@ from mlflow.pyfunc import add_to_model
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from aesearch.errors import UserError
-from aesearch.tracking.store import KEY_TAG, LOST, first_line, is_refusal, open_client, shown
+from aesearch.tracking.store import KEY_TAG, LOST, first_line, is_refusal, located, open_client, shown
 
 ALIAS = "knee"
 
@@ -40,7 +40,7 @@ def fetch_model(uri: str, run: str) -> Path:
     """The folder of the model of an MLflow run. Raises UserError where there is none."""
     try:
         open_client(uri)
-        return Path(download_artifacts(run_id=run, artifact_path="model", tracking_uri=uri))
+        return Path(download_artifacts(run_id=run, artifact_path="model", tracking_uri=located(uri)))
     except UserError:
         raise
     except LOST as error:

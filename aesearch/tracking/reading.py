@@ -18,7 +18,9 @@ from aesearch.tracking.store import (
     STATE_TAG,
     STATUS,
     STUDY_TAG,
+    begun,
     first_line,
+    located,
     open_client,
     search,
     shown,
@@ -48,7 +50,7 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
     parents = [run for run in runs if STUDY_TAG in run.data.tags]
     if not parents:
         raise UserError(f"the experiment {experiment.name} in {shown(uri)} must hold a study's run, but there is none")
-    parent = max(parents, key=lambda run: run.info.start_time)
+    parent = max(parents, key=begun)
     ended = {
         int(run.data.tags[KEY_TAG]): run
         for run in runs
@@ -60,4 +62,4 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
 
 
 def _download(uri: str, run: Run, path: str) -> str:
-    return str(download_artifacts(run_id=run.info.run_id, artifact_path=path, tracking_uri=uri))
+    return str(download_artifacts(run_id=run.info.run_id, artifact_path=path, tracking_uri=located(uri)))

@@ -19,12 +19,15 @@ from aesearch.records import Record, merged
 from aesearch.tracking.models import write_mlmodel
 from aesearch.tracking.points import best_points, epoch_points, final_points, protocol_tags, scores_tag
 from aesearch.tracking.store import (
+    BEGUN_TAG,
     KEY_TAG,
     LOST,
     PARENT,
     STATE_TAG,
     STATUS,
     STUDY_TAG,
+    begun,
+    located,
     open_client,
     search,
     unreachable,
@@ -149,7 +152,9 @@ class Sender:
             parent = self._only(kept)
             self._client.update_run(parent, status="RUNNING")
         else:
-            parent = self._make_run(self.info["name"], self.tags | {STUDY_TAG: identity})
+            others = search(self._client, self._experiment, f"tags.`{STUDY_TAG}` LIKE '%'")
+            place = 1 + max(map(begun, others), default=0)
+            parent = self._make_run(self.info["name"], self.tags | {STUDY_TAG: identity, BEGUN_TAG: str(place)})
         self._client.log_dict(parent, self.info, "study.json")
         return parent
 
@@ -254,7 +259,7 @@ class Sender:
         if any(file.path == "scores.json" for file in self._client.list_artifacts(run)):
             with TemporaryDirectory() as folder:
                 path = download_artifacts(
-                    run_id=run, artifact_path="scores.json", tracking_uri=self.uri, dst_path=folder
+                    run_id=run, artifact_path="scores.json", tracking_uri=located(self.uri), dst_path=folder
                 )
                 known = json.loads(Path(path).read_text())
         count = _log_scores(self._client, run, merged(known, scores), record)

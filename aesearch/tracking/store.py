@@ -19,6 +19,7 @@ LOST = (MlflowException, SQLAlchemyError, OSError, ValueError)  # what a store t
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 PARENT, STUDY_TAG, KEY_TAG, STATE_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial", "aesearch.state"
+BEGUN_TAG = "aesearch.begun"  # of a study's run, how many of its name were begun before: clocks go back
 # Of a trial's end, what MLflow calls it.
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
@@ -32,9 +33,19 @@ def open_client(uri: str) -> MlflowClient:
     _check_uri(uri)
     try:
         create_store(uri)
-        return MlflowClient(uri)
+        return MlflowClient(located(uri))
     except (ArgumentError, ImportError) as error:
         raise UserError(f"MLflow's store {shown(uri)} cannot be opened: {first_line(error)}") from error
+
+
+def located(uri: str) -> str:
+    """The address with the whole path of a SQLite store: MLflow keeps the stores that it has opened, by address."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def begun(parent: Run) -> int:
+    """The place of a study's run among those of its name."""
+    return int(parent.data.tags.get(BEGUN_TAG, 0))
 
 
 def _check_uri(uri: str) -> None:
@@ -78,7 +89,7 @@ def create_store(uri: str) -> None:
         for left in path.parent.glob(f"{path.name}.*.tmp*"):
             # Of a process that was killed here: nobody else is, under the lock.
             left.unlink()
-        # A name of its own each time: MLflow keeps the stores that it has opened, by address.
+        # A name of its own each time, for the same reason as in ``located``.
         unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         _quiet()
         MlflowClient(f"{SQLITE}{unfinished}").search_experiments(max_results=1)
