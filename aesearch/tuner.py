@@ -144,7 +144,7 @@ def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: W
     cpus, gpus, concurrent = _resources(study, remaining, grows=where.address not in (None, "local"))
     task = {
         "data": str(where.data),
-        "threads": max(1, int(cpus)),
+        "threads": _threads(cpus),
         "device": "cuda" if gpus else "cpu",
         "checkpoint_seconds": study.checkpoint_seconds,
         "epoch_seconds": study.epoch_seconds,
@@ -258,6 +258,12 @@ def _resources(study: Study, remaining: int, grows: bool) -> tuple[float, float,
     fits = int(min(cpus / study.cpus, devices / study.gpus if study.gpus else math.inf))
     concurrent = min(remaining, study.max_concurrent or max(fits, LEAST_ON_CLUSTER))
     return study.cpus, study.gpu_share(devices, concurrent), concurrent
+
+
+def _threads(cpus: float) -> int:
+    """Of a trial: its CPUs, but no more than $OMP_NUM_THREADS, where a person has set it."""
+    most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(int(cpus), int(most) if most.isdigit() else int(cpus)))
 
 
 def _probe(address: str) -> None:

@@ -57,6 +57,7 @@ def main() -> None:
     rows = [
         ["workers", "1", str(len({pid for pid, _ in memory}))],
         ["memory after the first tenth of the trials, MiB", "", f"{sizes[tenth]:.0f}"],
+        ["memory after half of the trials, MiB", "", f"{sizes[len(sizes) // 2]:.0f}"],
         ["memory after the last trial, MiB", "the same", f"{sizes[-1]:.0f}"],
         ["the same trial first, in the middle and last: different metrics", "0", str(_differences(metrics))],
     ]

@@ -20,7 +20,7 @@ from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Reconstruction
 from aesearch.results import Results
 from aesearch.tracking import Tracker, read_study
-from aesearch.tuner import JudgedScheduler, Where, run_study
+from aesearch.tuner import JudgedScheduler, Where, _threads, run_study
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -310,3 +310,13 @@ def test_no_garbage_is_collected_while_ray_shuts_down():
     """A reference of Ray's that another thread collects just then ends the process, with no word of Python's."""
     done = subprocess.run([sys.executable, "-c", SHUT_DOWN], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["0", "True"]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cpus", "most", "threads"), [(4, None, 4), (0.5, None, 1), (4, "2", 2), (2, "8", 2), (4, "3,1", 3), (4, "", 4)]
+)
+def test_a_trial_computes_on_its_cpus_or_as_few_threads_as_a_person_wants(monkeypatch, cpus, most, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if most is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", most)
+    assert _threads(cpus) == threads
