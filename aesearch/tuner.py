@@ -450,11 +450,12 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     torch.set_num_threads(task["threads"])
     # Denormals in the moments of dead codes' weights cost more than they are worth.
     torch.set_flush_denormal(True)
+    # First of all: a process that Ray ends for its memory is known by its pid.
+    attempt = record.attempt()
     config = cloudpickle.loads(task["config"])
     if isinstance(config, Exception):
         raise config
     data = config.data.load(Path(task["data"]))
-    attempt = record.attempt()
     done = record.history()
     before = done[-1]["elapsed"] if done else 0.0
     start, remarks = read_checkpoint(record.checkpoints, config)

@@ -16,7 +16,7 @@ from conftest import TINY
 from mlflow import MlflowClient
 from test_tuner import search
 
-from aesearch import Minimize, Study, TrainConfig
+from aesearch import Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.tracking import read_study
@@ -93,6 +93,72 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data
     key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
     (remark,) = ledger.record(key).remarks()
     assert remark == "its process ended; another one goes on after epoch 4"
+
+
+def killed_once(marker: str) -> None:
+    """End this process, the first time that it is asked for by this ``marker``."""
+    if marker and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Deadly(Sprites):
+    """Kills the process that loads it, once."""
+
+    marker: str = ""
+
+    def load(self, root):
+        killed_once(self.marker)
+        return super().load(root)
+
+
+@dataclass(frozen=True)
+class Fatal(BetaVAE):
+    """Has its process killed once at each of the ``places``, files that are about to take their name."""
+
+    folder: str = ""
+    places: tuple[str, ...] = ()
+
+    def regulariser(self, output, target, step):
+        own = getattr(Path.rename, "own", Path.rename)
+
+        def rename(path, target):
+            if Path(target).name in self.places:
+                killed_once(f"{self.folder}/{Path(target).name}")
+            return own(path, target)
+
+        # Another trial of this process may have left its own.
+        rename.own = own
+        Path.rename = rename
+        return super().regulariser(output, target, step)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
+    """While it loads data, before a checkpoint, between its weights and its manifest, before the result is there."""
+    places = {2.0: ("epoch-000003.json", "epoch-000005.safetensors"), 4.0: ("result.json",)}
+
+    def space(trial: optuna.Trial) -> TrainConfig:
+        beta = trial.suggest_categorical("beta", [1.0, 2.0, 4.0])
+        data = Deadly(**vars(TINY), marker=str(in_tmp / "loading")) if beta == 1.0 else TINY
+        objective = Fatal(beta, folder=str(in_tmp), places=places.get(beta, ()))
+        return TrainConfig(data, MLP((16,)), latent_dim=3, objective=objective, replicas=2, epochs=8)
+
+    options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1}
+    ledger, uri = search(Study("anywhere", space, Minimize("val/mse"), **options), in_tmp / "anywhere", data_root)
+    died = {path.name for path in in_tmp.iterdir() if path.is_file()}
+    assert died == {"loading", "epoch-000003.json", "epoch-000005.safetensors", "result.json"}
+    assert ledger.counts() == {"COMPLETE": 3}
+    for one, expected in zip(table(uri, "anywhere"), whole, strict=True):
+        assert one.to_csv() == expected.to_csv()
+    records = {trial.params["beta"]: ledger.record(key) for key, trial in ledger.trials().items()}
+    remarks = {beta: one.remarks() for beta, one in records.items()}
+    went_on = "its process ended; another one goes on after epoch"
+    assert remarks[1.0] == [f"{went_on} 0"]
+    assert [line for line in remarks[2.0] if line.startswith("its process")] == [f"{went_on} 2", f"{went_on} 4"]
+    assert remarks[2.0][0].startswith("the checkpoint epoch-000003.safetensors is passed over: ")
+    assert {beta: one.read("worker.json")["attempts"] for beta, one in records.items()} == {1.0: 2, 2.0: 3, 4.0: 2}
 
 
 @pytest.mark.usefixtures("local_ray")

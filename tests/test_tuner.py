@@ -17,7 +17,8 @@ from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
-from aesearch.objectives import BetaVAE, Reconstruction
+from aesearch.objectives import BetaVAE, Linear, Reconstruction
+from aesearch.report import best_trial, write_report
 from aesearch.results import Results
 from aesearch.tracking import Tracker, read_study
 from aesearch.tuner import JudgedScheduler, Where, _threads, run_study
@@ -252,6 +253,30 @@ def test_rules_of_one_metric_stop_the_slowest(in_tmp, data_root, rule):
         assert row["epochs"] == (4 if row["state"] == "COMPLETE" else row["epochs"])
         assert row["state"] == "COMPLETE" or row["epochs"] < 4
     assert ledger.counts()["PRUNED"] == (rows["state"] == "PRUNED").sum()
+
+
+def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowest(in_tmp, data_root):
+    """The weight of the KL term grows from nothing, and the KL with it: the first epoch's is below all later ones."""
+
+    def rates(trial):
+        rate = trial.suggest_categorical("rate", [1e-3, 1.2e-3, 1.3e-3])
+        options = {"replicas": 1, "epochs": 8, "learning_rate": rate, "warmup": Linear(1.0)}
+        return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), **options)
+
+    study = Study("warm", rates, Minimize("val/kl"), sampler="grid", early_stopping=ASHA(1, 3), max_concurrent=1)
+    ledger, uri = search(study, in_tmp, data_root)
+    results = read_study(uri, "warm")
+    rows = results.trials.set_index("trial")
+    pruned, complete = rows[rows["state"] == "PRUNED"], rows[rows["state"] == "COMPLETE"]
+    assert len(pruned) >= 1
+    assert pruned["val/kl"].min() < complete["val/kl"].min(), "an unfinished value that would win"
+    assert {t.state.name for key, t in ledger.trials().items() if key in pruned.index} == {"PRUNED"}
+    assert ledger.best() == {"val/kl": complete["val/kl"].min()}
+    assert set(ledger.rivals()) == set(complete.index)
+    assert best_trial(results) == best_trial(results, "val/kl") == complete["val/kl"].idxmin()
+    write_report(results, in_tmp / "report")
+    text = (in_tmp / "report" / "report.md").read_text()
+    assert f"The best trial on val/kl is {complete['val/kl'].idxmin()} " in text
 
 
 def test_a_trial_on_a_plateau_ends_early_and_is_complete(in_tmp, data_root):
