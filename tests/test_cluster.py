@@ -1,11 +1,24 @@
-"""cluster.yaml against Ray's own schema, and closed to the world. Launching it is not tested here."""
+"""A cluster that loses a node; cluster.yaml against Ray's own schema, and closed to the world.
+
+Launching it is not tested here.
+"""
 
 import ipaddress
+import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from jsonschema import ValidationError
+from optuna.trial import FixedTrial
+from ray.cluster_utils import Cluster
+from test_cli import STUDY, aesearch, start
+
+from aesearch.study import load_study
+from aesearch.train import train
 
 CONFIG = Path(__file__).parents[1] / "cluster.yaml"
 
@@ -39,3 +52,55 @@ def test_nothing_is_open_to_the_world(config):
     text = CONFIG.read_text()
     assert "0.0.0.0" not in text
     assert "--dashboard-host=127.0.0.1" in text
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Of one node with one CPU."""
+    node = {"num_cpus": 1, "object_store_memory": 128 * 1024**2}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def trial_below(folder: Path, raylet: int) -> str:
+    """A trial that a process of this node trains and that has a checkpoint; empty where there is none."""
+    for path in folder.glob("trials/*/checkpoints/*.json"):
+        trial = path.parents[1]
+        try:
+            parents = psutil.Process(json.loads((trial / "worker.json").read_text())["pid"]).parents()
+        except psutil.NoSuchProcess:
+            continue
+        if raylet in {parent.pid for parent in parents} and not (trial / "result.json").exists():
+            return trial.name
+    return ""
+
+
+def test_a_trial_of_a_node_that_is_lost_goes_on_at_another(cluster, in_tmp, data_root, monkeypatch):
+    """Oracle: what the trial's configuration comes to when it is trained here, at one go."""
+    monkeypatch.setenv("AESEARCH_DATA", str(data_root))
+    options = 'sampler="random", n_trials=3, checkpoint_seconds=0, cpus=1'
+    text = STUDY.replace("n_trials=4, max_concurrent=2", options).replace("epochs=3", "epochs=60")
+    (in_tmp / "small.py").write_text(text)
+    lost = cluster.add_node(num_cpus=1, object_store_memory=128 * 1024**2)
+    raylet = lost.all_processes["raylet"][0].process.pid
+    state = in_tmp / ".aesearch" / "small"
+    with start("run", "small.py", "--address", cluster.address) as driver:
+        deadline = time.monotonic() + 120
+        while not (name := trial_below(state, raylet)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        cluster.remove_node(lost, allow_graceful=False)
+        output = driver.communicate(timeout=120)[0]
+    assert driver.returncode == 0, output
+    results = [json.loads(path.read_text()) for path in sorted(state.glob("trials/*/result.json"))]
+    assert len(results) == 3
+    assert (
+        "its process ended; another one goes on after epoch " in (state / "trials" / name / "remarks.txt").read_text()
+    )
+    study = load_study(Path("small.py"))
+    trial = json.loads((state / "trials" / name / "trial.json").read_text())
+    config = study.config(FixedTrial(trial["params"]))
+    *_, last = train(config, config.data.load(data_root))
+    assert results[int(name)]["metrics"] == {name: list(values) for name, values in last.result.metrics.items()}
+    assert aesearch("run", "small.py").returncode == 0, "nothing is left to do, with or without the cluster"
