@@ -1,6 +1,9 @@
-"""Does a study survive kill -9 of its driver? Each round kills it at a random moment and gives the same command again.
+"""Does a study survive? Each round does it harm at a random moment and then gives the same command again.
 
-python benchmarks/kills.py              20 rounds of a study of 12 trials: about 20 minutes
+python benchmarks/kills.py                  kill -9 of the driver: 20 rounds of a study of 12 trials, about 20 minutes
+python benchmarks/kills.py --of interrupt   Ctrl-C
+python benchmarks/kills.py --of worker      kill -9 of the process that trains
+python benchmarks/kills.py --of server      kill -9 of the MLflow server, which is started again 3 seconds later
 python benchmarks/kills.py --rounds 3
 """
 
@@ -8,19 +11,36 @@ import argparse
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pandas as pd
+import psutil
 from mlflow import MlflowClient
 from table import print_table
 
+from aesearch.tracking import create_store
+
 TRIALS, EPOCHS, REPLICAS = 12, 10, 2
+WRONG = (
+    "finished trials lost",
+    "finished trials run again",
+    "MLflow runs too many",
+    "MLflow runs that dangle",
+    "curves with a point too many or too few",
+    "Optuna trials left running",
+    "Optuna trials complete, too many or too few",
+    "tables that differ from an uninterrupted study's",
+)
 STUDY = '''"""Killed?"""
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +85,50 @@ study = Study(
 '''
 
 
+@dataclass
+class Server:
+    """An MLflow server below ``folder``, at an address of its own."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        store = f"sqlite:///{self.folder}/server.db"
+        create_store(store)
+        options = ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "artifacts")]
+        options += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *options],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
 def begin(folder: Path) -> list[str]:
     """A folder with the study; the command that runs it."""
     folder.mkdir()
@@ -82,15 +146,43 @@ def run(command: list[str], folder: Path) -> float:
     return time.monotonic() - started
 
 
-def kill(command: list[str], folder: Path, after: float, trained: bool) -> None:
-    """Kill the driver so many seconds after its start, or after its first step of training."""
+def harm(what: str, command: list[str], folder: Path, after: float, trained: bool, server: Server | None) -> float:
+    """Do harm so many seconds after the driver's start, or after its first step of training.
+
+    Returns the seconds that the driver then took to end.
+    """
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
         while trained and not (folder / "trace.txt").exists():
             time.sleep(0.01)
         time.sleep(after)
-        driver.send_signal(signal.SIGKILL)
-    # What Ray started ends by itself once the driver is gone.
-    time.sleep(3)
+        if server:
+            server.kill()
+            time.sleep(3)
+            server.start()
+        elif what == "worker":
+            kill_worker(driver)
+        else:
+            driver.send_signal(signal.SIGINT if what == "interrupt" else signal.SIGKILL)
+        done = time.monotonic()
+        driver.wait(timeout=300)
+    seconds = time.monotonic() - done
+    if what == "driver":
+        # What Ray started ends by itself once the driver is gone.
+        time.sleep(3)
+    elif what in ("worker", "server") and driver.returncode:
+        raise RuntimeError(f"the study ended with status {driver.returncode}")
+    return seconds
+
+
+def kill_worker(driver: subprocess.Popen[bytes]) -> None:
+    """Kill the process that trains, or that which comes next; none if the study ends before."""
+    while driver.poll() is None:
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if "ray::" in process.cmdline()[0] and "ImplicitFunc" in process.cmdline()[0]:
+                    process.kill()
+                    return
+        time.sleep(0.01)
 
 
 def finished(folder: Path) -> dict[str, bytes]:
@@ -110,7 +202,7 @@ def trained_seconds(folder: Path) -> float:
     return (trials[-1] / "state.json").stat().st_mtime - (trials[0] / "trial.json").stat().st_mtime
 
 
-def judge(folder: Path, before: dict[str, bytes], expected: str) -> Counter[str]:
+def judge(folder: Path, uri: str, before: dict[str, bytes], expected: str) -> Counter[str]:
     """What went wrong, and what was there."""
     found: Counter[str] = Counter()
     after = finished(folder)
@@ -120,7 +212,7 @@ def judge(folder: Path, before: dict[str, bytes], expected: str) -> Counter[str]
     trace = Counter((folder / "trace.txt").read_text().splitlines())
     found["steps trained"] = trace.total()
     found["steps trained twice"] = sum(count - REPLICAS for count in trace.values() if count > REPLICAS)
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("killed")
     runs = client.search_runs([experiment.experiment_id])
     keys = [run.data.tags["aesearch.trial"] for run in runs if "aesearch.trial" in run.data.tags]
@@ -141,11 +233,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--of", choices=["driver", "interrupt", "worker", "server"], default="driver")
     asked = parser.parse_args()
     os.environ.pop("RAY_ADDRESS", None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rng = random.Random(asked.seed)
     total: Counter[str] = Counter()
+    ended: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         whole = root / "whole"
@@ -155,19 +249,28 @@ def main() -> None:
         for number in range(asked.rounds):
             folder = root / f"round{number}"
             command = begin(folder)
+            server, uri = None, f"sqlite:///{folder}/mlflow.db"
+            if asked.of == "server":
+                server = Server(folder)
+                server.start()
+                uri = server.uri
+                command += ["--tracking-uri", uri]
             # Every other round while it trains, which is the shorter part of so small a study.
             trained = number % 2 == 0
             after = rng.uniform(0, training if trained else seconds)
-            kill(command, folder, after, trained)
+            ended.append(harm(asked.of, command, folder, after, trained, server))
             before = finished(folder)
             run(command, folder)
-            found = judge(folder, before, expected)
+            found = judge(folder, uri, before, expected)
+            if server:
+                server.kill()
             total.update(found)
             what = f"{after:.1f} s {'of training' if trained else 'of all'}, {len(before)} finished"
-            print(f"round {number + 1}: killed after {what}", flush=True)
-    wrong = set(total) - {"finished trials when killed", "steps trained"}
-    rows = [[what, f"{total[what]:,}", "0" if what in wrong and "twice" not in what else ""] for what in total]
-    print_table([f"{asked.rounds} rounds of {TRIALS} trials", "measured", "asked"], rows)
+            print(f"round {number + 1}: after {what}; {'; '.join(what for what in WRONG if found[what])}", flush=True)
+    rows = [[what, f"{total[what]:,}", "0" if what in WRONG else ""] for what in total]
+    if asked.of == "interrupt":
+        rows.append(["seconds from Ctrl-C to the end of the command, at most", f"{max(ended):.1f}", "10"])
+    print_table([f"{asked.rounds} rounds of {TRIALS} trials, harm to the {asked.of}", "measured", "asked"], rows)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_cli import STUDY, aesearch, folder
+from test_cli import STUDY, aesearch, folder, here
 
-__all__ = ["folder"]
+__all__ = ["folder", "here"]
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def one_at_a_time(folder):
     return folder
 
 
-def test_plan_says_what_a_study_would_cost(one_at_a_time):
-    plan = aesearch("plan", "small.py", "--trials", "7", "--replicas", "1")
+def test_plan_says_what_a_study_would_cost(one_at_a_time, here):
+    plan = here("plan", "small.py", "--trials", "7", "--replicas", "1")
     assert (plan.returncode, plan.stderr) == (0, "")
     first, second, third = plan.stdout.splitlines()
     assert first == "small: 7 trials of 1 replicas by tpe, 1 at once, each with cpus=1"
@@ -26,8 +26,8 @@ def test_plan_says_what_a_study_would_cost(one_at_a_time):
     assert not (one_at_a_time / ".aesearch").exists(), "a plan leaves nothing"
 
 
-def test_a_study_of_hours_must_be_agreed_to(one_at_a_time):
-    run = aesearch("run", "small.py", "--trials", "100000", "--epochs", "300")
+def test_a_study_of_hours_must_be_agreed_to(one_at_a_time, here):
+    run = here("run", "small.py", "--trials", "100000", "--epochs", "300")
     assert run.returncode == 2
     assert "small: 100000 trials of 2 replicas" in run.stdout
     assert run.stderr.splitlines() == [
@@ -35,20 +35,22 @@ def test_a_study_of_hours_must_be_agreed_to(one_at_a_time):
     ]
 
 
-def test_a_budget_that_no_trial_can_keep_leaves_no_report_and_no_traceback(one_at_a_time):
+@pytest.mark.usefixtures("ray_address")
+def test_a_budget_that_no_trial_can_keep_leaves_no_report_and_no_traceback(one_at_a_time, here):
     run = aesearch("run", "small.py", "--epochs", "100000", "--time-budget", "1s")
     assert (run.returncode, run.stderr) == (1, "")
     assert run.stdout.splitlines()[-2:] == [
         "small: the time budget is used up after 0 of 4 trials; the same command goes on",
         "small: no trial has ended, so there is no report",
     ]
-    report = aesearch("report", "small")
+    report = here("report", "small")
     assert report.returncode == 2
     assert report.stderr == "aesearch: a report needs a trial that has ended, but small has none; run the study\n"
 
 
 @pytest.mark.slow
-def test_a_budget_ends_a_study_with_a_report_and_a_fork_begins_with_its_best(one_at_a_time):
+@pytest.mark.usefixtures("ray_address")
+def test_a_budget_ends_a_study_with_a_report_and_a_fork_begins_with_its_best(one_at_a_time, here):
     run = aesearch("run", "small.py", "--trials", "1000", "--time-budget", "12s")
     assert (run.returncode, run.stderr) == (0, "")
     said, page, _ = run.stdout.splitlines()[-3:]
@@ -61,10 +63,10 @@ def test_a_budget_ends_a_study_with_a_report_and_a_fork_begins_with_its_best(one
 
     changed = STUDY.replace("epochs=3", "epochs=4").replace("n_trials=4", "n_trials=3")
     (one_at_a_time / "small.py").write_text(changed)
-    refused = aesearch("run", "small.py")
+    refused = here("run", "small.py")
     assert refused.returncode == 2
     assert "config.epochs was 3, is 4; start a new one from it with --fork NAME" in refused.stderr
-    fork = aesearch("run", "small.py", "--fork", "longer")
+    fork = here("run", "small.py", "--fork", "longer")
     assert (fork.returncode, fork.stderr) == (0, "")
     first = pd.read_csv(one_at_a_time / "reports" / "longer" / "trials.csv").set_index("trial")
     known = trials[["latent_dim", "beta"]].to_records(index=False).tolist()
@@ -79,12 +81,12 @@ def test_a_budget_ends_a_study_with_a_report_and_a_fork_begins_with_its_best(one
     assert "longer: the disk budget is used up after " in more.stdout
 
 
-def test_more_replicas_reach_the_report(one_at_a_time):
+def test_more_replicas_reach_the_report(one_at_a_time, here):
     study = STUDY.replace("replicas=2", "replicas=Adaptive(1, 3)").replace(
         "import Maximize", "import Adaptive, Maximize"
     )
     (one_at_a_time / "small.py").write_text(study)
-    run = aesearch("run", "small.py")
+    run = here("run", "small.py")
     assert (run.returncode, run.stderr) == (0, "")
     counts = pd.read_csv(one_at_a_time / "reports" / "small" / "replicas.csv").groupby("trial").size()
     assert len(counts) == 4
@@ -92,7 +94,7 @@ def test_more_replicas_reach_the_report(one_at_a_time):
     assert counts.max() > 1
     report = (one_at_a_time / "reports" / "small" / "report.md").read_text()
     assert "## How sure that is" in report
-    again = aesearch("run", "small.py")
+    again = here("run", "small.py")
     assert again.returncode == 0
     assert pd.read_csv(one_at_a_time / "reports" / "small" / "replicas.csv").groupby("trial").size().equals(counts)
 
@@ -104,6 +106,6 @@ def test_more_replicas_reach_the_report(one_at_a_time):
         ("--disk-budget", "20", "argument --disk-budget: must be a size such as 20GB, 500MB or 1TiB, but got '20'"),
     ],
 )
-def test_a_budget_that_cannot_be_is_one_line(one_at_a_time, option, value, message):
-    run = aesearch("run", "small.py", option, value)
+def test_a_budget_that_cannot_be_is_one_line(one_at_a_time, here, option, value, message):
+    run = here("run", "small.py", option, value)
     assert (run.returncode, run.stdout, run.stderr) == (2, "", f"aesearch: {message}\n")

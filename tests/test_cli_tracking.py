@@ -14,10 +14,12 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 from servers import MlflowServer, free_port
-from test_cli import STUDY, aesearch, start
+from test_cli import STUDY, aesearch, here, start
 
 from aesearch.__main__ import main
 from aesearch.ledger import take_lock
+
+__all__ = ["here"]
 
 SMALL = STUDY.replace("n_trials=4", "n_trials=2, comparisons=(UDR(),)").replace("epochs=3", "epochs=2")
 SMALL = SMALL.replace("\ndef space", "from aesearch.scores import UDR\n\ndef space")
@@ -32,9 +34,11 @@ def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return in_tmp
 
 
-def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, capsys):
+@pytest.mark.usefixtures("ray_address")
+def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, here):
     def sync(*arguments: str) -> tuple[int, str, str]:
-        return main(["sync", *arguments]), *capsys.readouterr()
+        done = here("sync", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     uri = f"http://127.0.0.1:{free_port()}"
     run = aesearch("run", "small.py", "--tracking-uri", uri)
@@ -58,11 +62,11 @@ def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, c
     assert f"is being run by process {os.getpid()} on " in error
     assert not (folder / "mlflow.db").exists()
 
-    synced = aesearch("sync", "small")
+    synced = here("sync", "small")
     assert (synced.returncode, synced.stderr) == (0, "")
     assert re.fullmatch(r"small: \d+ points of 2 trials sent; sqlite:///mlflow.db has all of 2 trials\n", synced.stdout)
     assert sync("small") == (0, "small: nothing was missing; sqlite:///mlflow.db has all of 2 trials\n", "")
-    report = aesearch("report", "small", "--out", "elsewhere")
+    report = here("report", "small", "--out", "elsewhere")
     assert (report.returncode, report.stderr) == (0, "")
     assert (folder / "elsewhere" / "small" / "trials.csv").read_bytes() == table
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
@@ -90,10 +94,8 @@ def test_an_interrupted_study_without_its_server_ends_soon(folder):
     assert time.monotonic() - asked < 20
     assert driver.returncode == 130
     assert "MLflow lacks 2 of its trials" in output
-    # MLflow keeps the first store of a process that it was given by a relative path.
-    store = f"sqlite:///{folder}/mlflow.db"
-    assert main(["sync", "small", "--tracking-uri", store]) == 0
-    client = MlflowClient(store)
+    assert main(["sync", "small"]) == 0
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert {run.info.status for run in runs} == {"KILLED"}
     states = {run.data.tags.get("aesearch.state") for run in runs if "aesearch.trial" in run.data.tags}
@@ -160,7 +162,8 @@ def wait_until_it_answers(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, postgres):
+@pytest.mark.usefixtures("ray_address")
+def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, here, postgres):
     server = MlflowServer(folder, postgres)
     server.start()
     try:
@@ -170,10 +173,10 @@ def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, postgres)
         assert "View run" not in run.stdout
         assert run.stdout.splitlines()[-1] == f"MLflow: {server.uri}"
         table = (folder / "reports" / "small" / "trials.csv").read_bytes()
-        report = aesearch("report", "small", "--tracking-uri", server.uri, "--out", "elsewhere")
+        report = here("report", "small", "--tracking-uri", server.uri, "--out", "elsewhere")
         assert (report.returncode, report.stderr) == (0, "")
         assert (folder / "elsewhere" / "small" / "trials.csv").read_bytes() == table
-        used = aesearch("use", "small", "encode", "--tracking-uri", server.uri, "--out", "codes")
+        used = here("use", "small", "encode", "--tracking-uri", server.uri, "--out", "codes")
         assert (used.returncode, used.stderr) == (0, "")
 
         client = MlflowClient(server.uri)
