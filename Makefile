@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/python -m aesearch run studies/beta_sweep.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -173,11 +173,11 @@ def test_a_trial_that_kills_each_worker_fails_and_the_study_goes_on(in_tmp, data
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
     started = time.monotonic()
-    ledger, uri = search(study("hung", "hang", epoch_seconds=5.0), in_tmp, data_root)
+    ledger, uri = search(study("hung", "hang", epoch_seconds=10.0), in_tmp, data_root)
     assert time.monotonic() - started < 60
     trials, _ = table(uri, "hung")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
-    assert trials.loc[2.0, "reason"] == "hung: no epoch ended within 5 s"
+    assert trials.loc[2.0, "reason"] == "hung: no epoch ended within 10 s"
     assert trials.loc[2.0, "epochs"] == 4, "those before are kept"
     key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
     assert "in hang" in ledger.record(key).read("failure.json")["traceback"]
