@@ -74,6 +74,9 @@ def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, h
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     # What is measured of all models together is kept without MLflow too.
     assert sum("final/val/study.udr_lasso" in run.data.metrics for run in runs) == 2
+    [parent] = [run for run in runs if "aesearch.study" in run.data.tags]
+    kept = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/index.html", "report/trials.csv"} <= kept
     assert client.get_model_version_by_alias("small", "knee").run_id in {run.info.run_id for run in runs}
     [version] = client.search_model_versions("name='small'")
     assert version.tags["aesearch.trial"] in {"0", "1"}

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from aesearch.commands.options import data_folder, named_study
@@ -35,6 +36,9 @@ def sync(options: argparse.Namespace) -> int:
         info = json.loads((folder / "study.json").read_text())
         sent = send_all(options.tracking_uri, info, folder / "trials")
         results = replace(local_results(folder), runs=sent.runs)
+        if not results.trials.empty and (sent.trials or not sent.reported):
+            with TemporaryDirectory() as out:
+                sent.add_report(write_report(results, Path(out)).parent)
         if sent.finished:
             register_knee(options.tracking_uri, results)
     what = f"{sent.points:,} points of {sent.trials} trials sent" if sent.trials else "nothing was missing"

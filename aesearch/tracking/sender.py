@@ -1,6 +1,7 @@
 """What the records of a study's trials hold and MLflow does not, sent: in any order, as often as one likes."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,9 @@ class Sender:
     def add_report(self, folder: Path) -> None:
         """Keep the report's files at the parent run."""
         self._client.log_artifacts(self._parent, str(folder), "report")
+
+    def has_report(self) -> bool:
+        return bool(self._client.list_artifacts(self._parent, "report"))
 
     def _records(self) -> dict[int, Record]:
         """All trials that were begun, by key."""
@@ -309,12 +313,19 @@ def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> No
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent: of how many trials, how many points. runs: of all trials. finished: whether none is to come."""
+    """What was sent: of how many trials, how many points. runs: of all trials. finished: whether none is to come.
+
+    add_report: keeps the files of the report, in a folder, at the study's run.
+    Raises UserError where the store is lost.
+    reported: whether it has them.
+    """
 
     trials: int
     points: int
     runs: dict[int, str]
     finished: bool
+    add_report: Callable[[Path], None]
+    reported: bool
 
 
 def send_all(uri: str, info: dict[str, Any], records: Path) -> Sent:
@@ -327,6 +338,14 @@ def send_all(uri: str, info: dict[str, Any], records: Path) -> Sent:
     try:
         points = [sender.send(key) for key in sorted(sender.connect())]
         sender.finish("FINISHED" if finished else "KILLED")
+        reported = sender.has_report()
     except LOST as error:
         raise unreachable(uri, error) from error
-    return Sent(len(points), sum(points), dict(sender.runs), finished)
+
+    def add_report(folder: Path) -> None:
+        try:
+            sender.add_report(folder)
+        except LOST as error:
+            raise unreachable(uri, error) from error
+
+    return Sent(len(points), sum(points), dict(sender.runs), finished, add_report, reported)
