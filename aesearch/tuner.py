@@ -413,6 +413,10 @@ class QueueSearcher(Searcher):
         """Nothing: the queue holds all state."""
 
 
+class StoppedByTune(SystemExit):
+    """How Tune ends a trial at its report: no failure of the trial, whose own sys.exit is one."""
+
+
 def run_trial(task: dict[str, Any]) -> None:
     """The trainable, in a worker: train one configuration, write its record, report each epoch to Tune."""
     record = Record(Path(task["folder"]))
@@ -431,6 +435,8 @@ def run_trial(task: dict[str, Any]) -> None:
         # A normal outcome of a search: the worker stays.
         record.fail(error)
         tune.report({"failed": True})
+    except StoppedByTune:
+        raise
     except SystemExit as error:
         # Ray would let it end the process, and try the trial again in another.
         record.fail(error)
@@ -484,9 +490,14 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
         # A score is measured at the end only: until then its value is not known.
         metrics = epoch.result.metrics if epoch.result else epoch.metrics
         values = {f"value{i}": value for i, value in enumerate(medians(metrics, task["searched"]))}
-        tune.report(
-            {"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values}
-        )
+        _report({"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values})
+
+
+def _report(values: dict[str, Any]) -> None:
+    try:
+        tune.report(values)
+    except SystemExit as error:
+        raise StoppedByTune(error.code) from error
 
 
 def _plateau(task: dict[str, Any], before: Sequence[dict[str, Any]]) -> Callable[[Mapping[str, Values]], bool] | None:

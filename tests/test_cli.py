@@ -200,7 +200,7 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
     text = STUDY.replace("BetaVAE(trial", "Traced(trial").replace("max_concurrent=2", "checkpoint_seconds=0")
     own = TRACED.format(folder=folder)
     (folder / "small.py").write_text(text.replace("\ndef space", f"{own}\ndef space"))
-    command = ["run", "small.py", "--max-concurrent", "1", "--epochs", "40"]
+    command = ["run", "small.py", "--max-concurrent", "1", "--epochs", "24"]
     trials = folder / ".aesearch" / "small" / "trials"
     before: dict[str, str] = {}
     for number, sent in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], start=1):
@@ -247,10 +247,10 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
         progress = steps[repr(float(betas[key]))]
         begun = progress.count(0.0) / 2  # replicas
         assert begun == 1, f"trial {key} began {begun} times"
-        # Both replicas at each step, and what is done twice is less than two epochs of 40.
+        # Both replicas at each step, and what is done twice is less than two epochs of 24.
         assert len(progress) >= 2 * len(set(progress))
-        assert len(progress) <= 2 * len(set(progress)) * (1 + (2 / 40 if key in again else 0))
-        assert results.history.query("trial == @key")["epoch"].tolist() == [e for e in range(1, 41) for _ in range(2)]
+        assert len(progress) <= 2 * len(set(progress)) * (1 + (2 / 24 if key in again else 0))
+        assert results.history.query("trial == @key")["epoch"].tolist() == [e for e in range(1, 25) for _ in range(2)]
     assert parent_status(folder) == "FINISHED"
     apart = ["--home", "whole", "--out", "whole", "--tracking-uri", f"sqlite:///{folder}/whole.db"]
     assert here(*command, *apart).returncode == 0

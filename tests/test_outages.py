@@ -148,15 +148,15 @@ def small_disk(in_tmp) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_address")
 def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in_tmp, data_root):
     """Oracle: the results on disk when it was full, and the table of a study on a disk with room."""
     text = STUDY.replace("max_concurrent=2", "max_concurrent=1, checkpoint_seconds=0").replace("epochs=3", "epochs=8")
     (in_tmp / "small.py").write_text(text)
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "aesearch", "run", "small.py", "--data", str(data_root), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
     full = run()
     assert full.returncode == 2

@@ -228,6 +228,8 @@ def test_two_metrics_stop_a_trial_that_others_dominate_and_none_on_the_front(in_
         assert trials[rate].state.name == "PRUNED"
         assert rows.loc[rate, "state"] == "PRUNED"
         assert rows.loc[rate, "epochs"] == 1
+        key = trials[rate].user_attrs["key"]
+        assert not ledger.record(key).read("failure.json"), "Tune ends a trial by SystemExit"
         kept = trials[rate].user_attrs["intermediate_values"]["1"]
         assert kept == [rows.loc[rate, "val/mse"], rows.loc[rate, "val/elbo"]]
     # Another driver knows what was reached, so the first of its trials can be stopped.
