@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isfinite
 from statistics import mean, median
 
 from aesearch.errors import UserError
@@ -19,7 +19,7 @@ class Judge(ABC):
 
     @abstractmethod
     def record(self, key: int, epoch: int, costs: Costs) -> None:
-        """Note what a trial has after an epoch; NaN is not noted."""
+        """Note what a trial has after an epoch; what is not finite is not noted."""
 
     @abstractmethod
     def stops(self, key: int, epoch: int, costs: Costs) -> bool:
@@ -128,6 +128,8 @@ class Plateau:
         """Whether the costs after each epoch so far, to be minimised, have come to rest."""
         if len(costs) <= self.patience:
             return False
+        # Of NaN, min() would depend on the order.
+        costs = [cost if isfinite(cost) else inf for cost in costs]
         before, after = costs[: -self.patience], costs[-self.patience :]
         return not min(after) < min(before) - self.gain
 
@@ -149,7 +151,7 @@ class Rungs(Judge):
             epoch *= factor
 
     def record(self, key: int, epoch: int, costs: Costs) -> None:
-        if epoch in self.reached and not any(map(isnan, costs)):
+        if epoch in self.reached and all(map(isfinite, costs)):
             self.reached[epoch][key] = costs
 
     def stops(self, key: int, epoch: int, costs: Costs) -> bool:
@@ -194,7 +196,7 @@ class Averages(Judge):
         self.curves: dict[int, dict[int, float]] = {}
 
     def record(self, key: int, epoch: int, costs: Costs) -> None:
-        if not isnan(costs[0]):
+        if isfinite(costs[0]):
             self.curves.setdefault(key, {})[epoch] = costs[0]
 
     def stops(self, key: int, epoch: int, costs: Costs) -> bool:

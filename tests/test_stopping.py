@@ -70,11 +70,25 @@ def test_a_trial_that_enough_others_dominate_is_stopped_at_its_rung_only():
     assert rungs.stops(6, 1, (1.0, 1.5))
 
 
-def test_what_is_not_a_number_is_no_rival():
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_no_rival(value):
     rungs = Pareto(1, 3).judge(10)
-    nan = float("nan")
-    assert not any(rungs.stops(key, 1, (nan, 0.0)) for key in range(5))
+    assert not any(rungs.stops(key, 1, (value, 0.0)) for key in range(5))
     assert rungs.reached[1] == {}
+    averages = Median(1, 1).judge(10)
+    assert not any(averages.stops(key, 1, (value,)) for key in range(5))
+    assert averages.curves == {}
+
+
+def test_what_is_not_finite_is_no_gain_and_hides_none():
+    nan, inf = float("nan"), float("inf")
+    rule = Plateau(patience=2)
+    assert rule.reached([3.0, nan, inf])
+    assert rule.reached([nan, nan, nan]), "it will come to nothing"
+    assert rule.reached([3.0, -inf, 3.0])
+    assert not rule.reached([3.0, nan, 2.0])
+    assert not rule.reached([nan, 3.0, nan])
+    assert not rule.reached([-inf, 3.0, 2.0])
 
 
 def test_what_other_drivers_saw_is_recorded():
