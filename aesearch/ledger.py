@@ -215,6 +215,8 @@ class Ledger:
         config: TrainConfig | Exception
         try:
             config = self.study.config(trial)
+            # The space was tried on a sample only.
+            self.study.check_metrics(config)
             config = replace(config, replicas=config.first_replicas)
         except Exception as error:
             config = error

@@ -321,24 +321,8 @@ class Study:
 
     def check(self) -> None:
         """Try the space on a sample. Raises UserError for a metric that its configurations do not have."""
-        needed: tuple[Metric | Constraint, ...] = (*self.searched, *self.constraints)
-        for metric in needed:
-            for _, config in self.probes:
-                known = [f"val/{name}" for name in config.final_names("val")]
-                if metric.name not in known:
-                    raise UserError(
-                        f"unknown metric {metric.name!r} (a study searches over metrics that every trial measures "
-                        f"on val): {nearest(metric.name, known)}"
-                    )
-                if (
-                    isinstance(metric, Metric)
-                    and self.early_stopping
-                    and metric.name.removeprefix("val/") not in config.metric_names()
-                ):
-                    raise UserError(
-                        f"early_stopping needs a metric that is measured at each epoch, but {metric.name} is "
-                        f"measured at the end; leave early_stopping out"
-                    )
+        for _, config in self.probes:
+            self.check_metrics(config)
         hashes: dict[str, str] = {}
         for protocol in (protocol for _, config in self.probes for protocol in config.protocols):
             if hashes.setdefault(protocol.name, protocol.hash) != protocol.hash:
@@ -358,6 +342,22 @@ class Study:
             raise UserError("Adaptive replicas need trials of one length, but Plateau() ends each at its own epoch")
         if self.sampler == "grid":
             self.grid()
+
+    def check_metrics(self, config: TrainConfig) -> None:
+        """Raises UserError for a metric that a trial of ``config`` would not measure when the study needs it."""
+        known = [f"val/{name}" for name in config.final_names("val")]
+        for name in [one.name for one in self.searched] + [one.name for one in self.constraints]:
+            if name not in known:
+                raise UserError(
+                    f"unknown metric {name!r} (a study searches over metrics that every trial measures on val): "
+                    f"{nearest(name, known)}"
+                )
+        for metric in self.searched:
+            if self.early_stopping and metric.name.removeprefix("val/") not in config.metric_names():
+                raise UserError(
+                    f"early_stopping needs a metric that is measured at each epoch, but {metric.name} is measured at "
+                    "the end; leave early_stopping out"
+                )
 
     def _check_point(self, point: Mapping[str, Any]) -> None:
         for name, value in point.items():

@@ -11,11 +11,11 @@ from conftest import TINY
 from optuna.trial import TrialState
 from test_study import make
 
-from aesearch import AtLeast, AtMost
+from aesearch import AtLeast, AtMost, Minimize
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger, move_aside
 from aesearch.networks import MLP
-from aesearch.objectives import VAE
+from aesearch.objectives import VAE, Reconstruction
 from aesearch.train import Epoch, TrainConfig
 
 
@@ -42,6 +42,22 @@ def test_trials_end_as_what_they_are(tmp_path: Path):
     storage = f"sqlite:///{tmp_path / 's' / 'ledger.db'}"
     states = [trial.state for trial in optuna.load_study(study_name="s", storage=storage).trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+
+
+def test_a_trial_without_a_searched_metric_is_known_before_it_is_trained(tmp_path: Path):
+    """The space is tried on a sample: what it makes but rarely, a study meets only on its way."""
+
+    def rarely(trial: optuna.Trial) -> TrainConfig:
+        sampled = trial.study.study_name != "rare"
+        return TrainConfig(TINY, MLP((8,)), 3, VAE() if sampled else Reconstruction())
+
+    study = make(name="rare", space=rarely, metrics=(Minimize("val/mse"), Minimize("val/kl")))
+    study.check()
+    ledger = Ledger.open(study, tmp_path)
+    _, config = ledger.ask()
+    assert isinstance(config, UserError)
+    assert str(config).startswith("unknown metric 'val/kl' (a study searches over metrics that every trial measures")
+    ledger.close()
 
 
 def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path):
