@@ -16,7 +16,7 @@ from conftest import TINY
 from mlflow import MlflowClient
 from test_tuner import search
 
-from aesearch import Minimize, Sprites, Study, TrainConfig
+from aesearch import ASHA, Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.tracking import read_study
@@ -168,6 +168,66 @@ def test_a_trial_that_kills_each_worker_fails_and_the_study_goes_on(in_tmp, data
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
     assert trials.loc[2.0, "reason"] == "the worker process of the trial ended, killed or out of memory"
     assert "RUNNING" not in {trial.state.name for trial in ledger.optuna_study.trials}
+
+
+@dataclass(frozen=True)
+class Poisoned(BetaVAE):
+    """Has a regulariser of ``value`` in some of the epochs, in training or where val is measured."""
+
+    seen: bool = True
+    epochs: tuple[int, ...] = ()
+    value: float = 0.0
+
+    def regulariser(self, output, target, step):
+        training = output.logits.requires_grad
+        if training:
+            # Where val is measured, the progress is that of the end.
+            Poisoned.epoch = 1 + int(4 * float(step.progress) + 1e-3)
+        whole = super().regulariser(output, target, step)
+        return whole + self.value if training == self.seen and Poisoned.epoch in self.epochs else whole
+
+
+NAN, INF = float("nan"), float("inf")
+# "dips" comes first: a loss of -inf must not stop those that come after.
+POISONS = {
+    "dips": (False, (1, 2), -INF),
+    "well": (True, (), 0.0),
+    "first": (True, (1,), NAN),
+    "middle": (True, (3,), INF),
+    "last": (True, (4,), NAN),
+    "never": (False, (1, 2, 3, 4), NAN),
+    "ends": (False, (4,), -INF),
+}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_values_that_are_not_finite_fail_their_trial_alone(in_tmp, data_root):
+    """Oracle: a trial that only was measured badly on the way comes to the same as one that was not."""
+
+    def space(trial: optuna.Trial) -> TrainConfig:
+        objective = Poisoned(1.0, "bernoulli", *POISONS[trial.suggest_categorical("poison", list(POISONS))])
+        return TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=objective, replicas=1, epochs=4)
+
+    options = {"sampler": "grid", "early_stopping": ASHA(1, 2), "max_concurrent": 1}
+    ledger, uri = search(Study("poisoned", space, Minimize("val/loss"), **options), in_tmp, data_root)
+    trials = read_study(uri, "poisoned").trials.set_index("param:poison")
+    diverged = "NonFiniteLossError: the training loss of replica 0 is nan in epoch"
+    assert trials["reason"].to_dict() == {
+        "dips": "",
+        "well": "",
+        "first": f"{diverged} 1",
+        "middle": f"{diverged.replace('nan', 'inf')} 3",
+        "last": f"{diverged} 4",
+        "never": "NonFiniteLossError: the val loss of replica 0 was not finite after any epoch",
+        "ends": "the searched metrics must be finite, but got [-inf]",
+    }
+    assert trials["epochs"].to_dict() == dict(zip(POISONS, (4, 4, 0, 2, 3, 3, 4), strict=True))
+    states = {trial.params["poison"]: trial.state.name for trial in ledger.optuna_study.trials}
+    assert states == trials["state"].to_dict()
+    assert states == {kind: "FAIL" if reason else "COMPLETE" for kind, reason in trials["reason"].items()}
+    assert ledger.best() == {"val/loss": trials.loc["well", "val/loss"]}
+    same = [name for name in trials if "/" in name and "train" not in name]
+    assert trials.loc["dips", same].equals(trials.loc["well", same])
 
 
 @pytest.mark.usefixtures("local_ray")

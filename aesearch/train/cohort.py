@@ -1,6 +1,7 @@
 """Replicas that train in one program: their step, their metrics, their best weights so far."""
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Cohort:
         self.progress = torch.zeros((), device=self.device)
         self.total = torch.zeros(len(seeds), device=self.device)
         self.step = Graphed(self._step, self.generators) if graphed else self._step
-        self.best_losses = [float("inf")] * len(seeds)
+        self.best_losses = [inf] * len(seeds)
         self.best_epochs = [0] * len(seeds)
         self.best = {name: tensor.clone() for name, tensor in self.replicas.state("model").items()}
 
@@ -227,7 +228,8 @@ class Cohort:
     def keep_best(self, epoch: int, val_losses: Values) -> None:
         """Remember each replica's weights if its val loss is its lowest so far, or if losses cannot be compared."""
         for r, value in enumerate(val_losses):
-            if value < self.best_losses[r] or not self.config.objective.comparable:
+            # One of -inf, which is none, would stay the lowest for ever.
+            if -inf < value < self.best_losses[r] or not self.config.objective.comparable:
                 self.best_losses[r], self.best_epochs[r] = value, epoch
                 for name, tensor in self.replicas.state("model").items():
                     self.best[name][r].copy_(tensor[r])

@@ -79,7 +79,8 @@ def train(
     are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
     CPU the epochs after it are, to the bit, those of a training that was never interrupted. ends: told the metrics of
     each epoch before the last, whether this one is the last. replicas: only those; with Adaptive() the first.
-    Raises NonFiniteLossError at the end of the epoch in which a loss diverged, ValueError for another's checkpoint.
+    Raises NonFiniteLossError at the end of the epoch in which a loss diverged, or of the last where no val/loss was
+    finite; ValueError for another's checkpoint.
     """
     members = replicas or range(config.first_replicas)
     cohorts = _cohorts(config, data, torch.device(device), members, vmapped, graphed, streaming)
@@ -97,11 +98,20 @@ def train(
         for cohort, val_losses in zip(cohorts, _split(metrics["val/loss"], groups), strict=True):
             cohort.keep_best(number, val_losses)
         last = number == config.epochs or (ends is not None and ends(metrics))
+        if last:
+            _check_kept(cohorts, members)
         result = _result(cohorts, cache) if last else None
         checkpoint = partial(_checkpoint, number, cohorts)
         yield Epoch(number, metrics, trained - started, time.perf_counter() - trained, result, checkpoint)
         if last:
             return
+
+
+def _check_kept(cohorts: list[Cohort], replicas: range) -> None:
+    """Raise NonFiniteLossError where a replica has no weights but those that it began with."""
+    epochs = [epoch for cohort in cohorts for epoch in cohort.best_epochs]
+    if 0 in epochs:
+        raise NonFiniteLossError(f"the val loss of replica {replicas[epochs.index(0)]} was not finite after any epoch")
 
 
 def _cohorts(
