@@ -103,8 +103,8 @@ class Ledger:
         if changed:
             raise UserError(
                 f"the data of a study must stay as they are, but of {self.study.name} {' and '.join(changed)} changed "
-                "since it began; restore the files (what is made of them below the data folder can be deleted, and is "
-                "made again), start a new study from it with --fork NAME, or start over with --fresh"
+                "since it began; restore the files, start a new study from it with --fork NAME, or start over with "
+                "--fresh"
             )
         if known != known | digests:
             self.optuna_study.set_user_attr("data", known | digests)

@@ -20,6 +20,7 @@ import pandas as pd
 import psutil
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
 from aesearch.__main__ import main
 from aesearch.model import load_model
@@ -147,23 +148,49 @@ def test_run_then_report_then_run_again(folder, here):
     changed = here("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2
     assert "config.epochs was 3, is 2" in changed.stderr
-    damaged = folder / "data"
-    shutil.copytree(Path(os.environ["AESEARCH_DATA"]) / "sprites", damaged / "sprites")
-    assert here("run", "small.py", "--data", str(damaged)).returncode == 0
-    for file in damaged.rglob("*.npy"):
-        content = bytearray(file.read_bytes())
+    # What is rendered is rendered again, also where nothing but its content tells that it was damaged.
+    copied = folder / "data"
+    shutil.copytree(Path(os.environ["AESEARCH_DATA"]) / "sprites", copied / "sprites")
+    for file in copied.rglob("*.npy"):
+        content, status = bytearray(file.read_bytes()), file.stat()
         content[-1] ^= 1
         file.write_bytes(content)
-    refused = here("run", "small.py", "--data", str(damaged), "--retry-failed")
-    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
-    assert "of small Sprites(resolution=16, " in refused.stderr
-    assert " changed since it began; restore the files" in refused.stderr
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    mended = here("run", "small.py", "--data", str(copied))
+    assert (mended.returncode, mended.stderr.count("\n")) == (0, 1)
+    assert mended.stderr.endswith(".npy is damaged, so it is made again\n")
     fresh = here("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert "the old state is in" in fresh.stdout
     results = read_study(f"sqlite:///{folder}/mlflow.db", "small")
     assert len(results.trials) == len(results.replicas) == 1
     assert len(list((folder / ".aesearch").iterdir())) == 2
+
+
+def test_data_of_a_person_that_change_between_sessions_are_refused_before_any_training(folder, here):
+    (folder / "pictures").mkdir()
+    for i in range(12):
+        Image.new("L", (8, 8), 20 * i).save(folder / "pictures" / f"{i:02}.png")
+    pictures = f'ImageFolder("{folder}/pictures", 8)'
+    text = STUDY.replace("Sprites(resolution=16, scales=2, orientations=2, positions=8)", pictures)
+    text = text.replace("Sprites", "ImageFolder").replace("n_trials=4, max_concurrent=2", "n_trials=1")
+    (folder / "small.py").write_text(text.replace(', Maximize("val/mig")', ""))
+    assert here("run", "small.py", "--epochs", "1").returncode == 0
+    result = folder / ".aesearch" / "small" / "trials" / "00000" / "result.json"
+    before, picture = result.read_bytes(), folder / "pictures" / "03.png"
+    content, status = picture.read_bytes(), picture.stat()
+    Image.new("L", (8, 8), 61).save(picture)
+    refused = here("run", "small.py", "--epochs", "1", "--trials", "2")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"aesearch: the data of a study must stay as they are, but of small ImageFolder(path='{folder}/pictures', "
+        "size=8, colour=True) changed since it began; restore the files, start a new study from it with --fork NAME, "
+        "or start over with --fresh\n"
+    )
+    assert (finished(folder), result.read_bytes()) == ({"00000"}, before)
+    picture.write_bytes(content)
+    os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert here("run", "small.py", "--epochs", "1").returncode == 0
 
 
 def under_way(folder: Path, since: float) -> bool:

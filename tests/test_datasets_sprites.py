@@ -1,4 +1,7 @@
+import hashlib
+import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from aesearch.datasets import Data, Sprites, forget
+from aesearch.datasets import Data, Sprites, contents_checked, forget
 from aesearch.errors import UserError
 
 
@@ -132,17 +135,65 @@ def test_pages_that_were_read_can_be_let_go(tmp_path):
     np.testing.assert_array_equal(images, before)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None])
-def test_an_array_that_was_cut_short_is_made_again(tmp_path, capsys, content):
-    sprites = Sprites(resolution=16, scales=2, orientations=2, positions=8)
-    before = np.array(sprites.load(tmp_path).images)
+SMALL = Sprites(resolution=16, scales=2, orientations=2, positions=8)
+
+
+@pytest.fixture
+def written(tmp_path) -> tuple[Path, np.ndarray]:
+    """A file of the cache, and the array that was rendered into it."""
+    images = np.array(SMALL.load(tmp_path).images)
     [path] = tmp_path.rglob("*.npy")
-    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    capsys.readouterr()
-    np.testing.assert_array_equal(sprites.load(tmp_path).images, before)
+    return path, images
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x93NUMPY"),
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        flip,
+    ],
+)
+def test_an_array_that_was_damaged_is_made_again(written, tmp_path, capsys, damage):
+    path, before = written
+    damage(path)
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
     assert capsys.readouterr().err == f"{path} is damaged, so it is made again\n"
-    np.testing.assert_array_equal(sprites.load(tmp_path).images, before)
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
     assert capsys.readouterr().err == ""
+
+
+def test_damage_that_left_size_and_time_as_they_were_is_found_where_contents_are_checked(written, tmp_path, capsys):
+    path, before = written
+    status = path.stat()
+    flip(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (SMALL.load(tmp_path).images != before).sum() == 1, "each trial does not read gigabytes to see it"
+    with contents_checked():
+        np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert capsys.readouterr().err == f"{path} is damaged, so it is made again\n"
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+
+
+def test_an_array_that_was_copied_or_made_by_an_older_version_is_not_made_again(written, tmp_path, monkeypatch):
+    path, before = written
+    note = path.with_name(f"{path.name}.json")
+    os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(Sprites, "render", None)
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert json.loads(note.read_text())["stamp"] == [path.stat().st_size, 10**18], "it is read whole once only"
+    for without in (note.unlink, lambda: note.write_text('{"sha')):
+        without()
+        np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+        content = hashlib.sha256(f"|u1{before.shape}".encode() + before.tobytes())
+        assert json.loads(note.read_text())["sha256"] == content.hexdigest()
 
 
 def test_an_array_of_another_shape_is_made_again(tmp_path):
@@ -168,5 +219,5 @@ def test_a_digest_is_of_all_that_a_model_may_learn_from(tiny: Data, monkeypatch)
         replace(tiny, anomalous=tiny.factors[:, 0] > 0),
     ]
     assert len({digest, *(other.digest() for other in others)}) == 8
-    monkeypatch.setattr("aesearch.datasets.base.DIGEST_BYTES", 1000)
+    monkeypatch.setattr("aesearch.datasets.cache.DIGEST_BYTES", 1000)
     assert tiny.digest() == digest, "of however many at once"

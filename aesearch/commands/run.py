@@ -36,6 +36,7 @@ def _run(options: argparse.Namespace) -> int:
 
     # Only now: a wrong study file is to be told before the slow imports.
     from aesearch.budgets import Budget
+    from aesearch.datasets import contents_checked
     from aesearch.ledger import Ledger, move_aside
     from aesearch.tracking import Tracker
     from aesearch.tuner import Where
@@ -43,7 +44,8 @@ def _run(options: argparse.Namespace) -> int:
     data = data_folder(options.data)
     digests = {}
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
-        loaded = dataset.load(data)
+        with contents_checked():
+            loaded = dataset.load(data)
         digests[repr(dataset)] = loaded.digest()
         for remark in loaded.remarks:
             print(f"{study.name}: {remark}")

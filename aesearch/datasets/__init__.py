@@ -3,7 +3,7 @@
 from aesearch.datasets.arrays import Arrays
 from aesearch.datasets.base import Data, Dataset, is_picture
 from aesearch.datasets.bundled import BreastCancer, Digits, Iris, Wine
-from aesearch.datasets.cache import forget
+from aesearch.datasets.cache import contents_checked, forget
 from aesearch.datasets.cars3d import Cars3D
 from aesearch.datasets.celeba import CelebA
 from aesearch.datasets.dsprites import DSprites
@@ -42,6 +42,7 @@ __all__ = [
     "Sprites",
     "Table",
     "Wine",
+    "contents_checked",
     "forget",
     "is_picture",
     "read_items",

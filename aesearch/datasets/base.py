@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.cache import forget
+from aesearch.datasets.cache import add_to_digest
 
 Shape = tuple[int, int, int]
-
-DIGEST_BYTES = 1 << 26  # read at once
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,8 @@ class Data:
         for array in (self.images, *others):
             if array is None:
                 found.update(b"none")
-                continue
-            found.update(f"{array.dtype.str}{array.shape}".encode())
-            rows = 1 + DIGEST_BYTES * len(array) // (1 + array.nbytes)
-            for start in range(0, len(array), rows):
-                found.update(np.ascontiguousarray(array[start : start + rows]).data)
-                forget(array)
+            else:
+                add_to_digest(found, array)
         return found.hexdigest()
 
 

@@ -1,10 +1,17 @@
-"""Arrays that are made once and then memory-mapped."""
+"""Arrays that are made once and then memory-mapped.
+
+NAME.npy        the array
+NAME.npy.json   its sha256, and the size and time of the file that had it
+"""
 
 import hashlib
+import json
 import mmap
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +21,26 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
+DIGEST_BYTES = 1 << 26  # read at once
+
+_contents_checked = ContextVar("contents_checked", default=False)
+
+
+@contextmanager
+def contents_checked() -> Iterator[None]:
+    """Within, arrays of the cache are compared with their checksums however they look.
+
+    That takes 0.6 s per gigabyte, once for a study; its trials look at size and time alone.
+    """
+    token = _contents_checked.set(True)
+    try:
+        yield
+    finally:
+        _contents_checked.reset(token)
+
 
 def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> Bytes:
-    """The uint8 array at ``path``, read-only; ``fill`` writes it the first time, and where it was cut short since.
+    """The uint8 array at ``path``, read-only; ``fill`` writes it the first time, and where it was damaged since.
 
     A half-written file is never seen.
     """
@@ -34,12 +58,46 @@ def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Bytes | None:
-    """The array at ``path``; None where there is none of this shape."""
+    """The array at ``path``; None where there is none of this shape, or it is not what was written."""
     try:
         array: Bytes = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):
         return None
-    return array if array.dtype == np.uint8 and array.shape == shape else None
+    return array if array.dtype == np.uint8 and array.shape == shape and _is_as_written(path, array) else None
+
+
+def _is_as_written(path: Path, array: Bytes) -> bool:
+    try:
+        known = json.loads(_note(path).read_text())
+    except (FileNotFoundError, ValueError):
+        known = {}
+    if known.get("stamp") == _stamp(path) and not _contents_checked.get():
+        return True
+    found = hashlib.sha256()
+    add_to_digest(found, array)
+    # Nothing is known of an array that an older aesearch made: it counts from now on.
+    if known.get("sha256", found.hexdigest()) != found.hexdigest():
+        return False
+    if known.get("stamp") != _stamp(path):
+        # A folder that others may only read keeps the note that it has.
+        with suppress(OSError):
+            _write_note(path, found.hexdigest(), _stamp(path))
+    return True
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _write_note(path: Path, sha256: str, stamp: list[int]) -> None:
+    unfinished = _note(path).with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps({"sha256": sha256, "stamp": stamp}))
+    unfinished.rename(_note(path))
 
 
 def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> None:
@@ -48,9 +106,22 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
     try:
         fill(array)
         array.flush()
+        written = hashlib.sha256()
+        add_to_digest(written, array)
+        # The note first: an array without one would be believed.
+        _write_note(path, written.hexdigest(), _stamp(unfinished))
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def add_to_digest(digest: "hashlib._Hash", array: NDArray[Any]) -> None:
+    """Add the type, shape and content of ``array`` to a digest, without taking memory for all of it."""
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    rows = 1 + DIGEST_BYTES * len(array) // (1 + array.nbytes)
+    for start in range(0, len(array), rows):
+        digest.update(np.ascontiguousarray(array[start : start + rows]).data)
+        forget(array)
 
 
 def forget(array: NDArray[Any]) -> None:
