@@ -140,7 +140,9 @@ class Record:
         _replace(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def finish(self, result: dict[str, Any]) -> None:
-        self._write("result.json", result | {"time_ms": int(time.time() * 1000)})
+        """Write the result, with a time after that of any before: it tells that there is news, and clocks go back."""
+        known = (int(self.read(name).get("time_ms", 0)) for name in ("state.json", "result.json"))
+        self._write("result.json", result | {"time_ms": max(int(time.time() * 1000), *(1 + ms for ms in known))})
 
     def fail(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,11 +1,10 @@
 """What changes of a trial after its end: replicas are added, its model is discarded. Against a real SQLite store."""
 
 import json
-import time
 
 import pytest
 from mlflow import MlflowClient
-from test_tracking import runs, track, uri, write_trial
+from test_tracking import five_hours_ago, runs, track, uri, write_trial
 
 from aesearch.records import Record
 from aesearch.tracking import read_study
@@ -15,7 +14,6 @@ __all__ = ["uri"]
 
 def add_replicas(record: Record) -> None:
     """A fourth replica, as joining leaves the record."""
-    time.sleep(0.002)
     lines = record.history()
     for line in lines:
         line["metrics"] = {name: [*values, 9.0] for name, values in line["metrics"].items()}
@@ -25,8 +23,9 @@ def add_replicas(record: Record) -> None:
     record.finish(result | {"selected_epochs": [3, 2, 3, 1], "first_replicas": 3})
 
 
-@pytest.mark.parametrize("restarted", [True, False])
-def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_path, restarted):
+@pytest.mark.parametrize(("restarted", "back"), [(True, False), (False, False), (True, True)])
+def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_path, monkeypatch, restarted, back):
+    """Even where they are added ``back`` in time, by the clock."""
     from aesearch.tracking import Tracker
 
     records = tmp_path / "records"
@@ -34,6 +33,8 @@ def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_p
     write_trial(records, 1, "COMPLETE")
     tracker = track(uri, records, [0, 1])
     before = {run.info.run_id: run for run in runs(uri)}
+    if back:
+        five_hours_ago(monkeypatch)
     add_replicas(Record(records / "00000"))
     if restarted:
         track(uri, records, [0])

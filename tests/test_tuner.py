@@ -4,15 +4,18 @@ import csv
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
 import pytest
 from conftest import TINY
 from mlflow import MlflowClient
+from test_tracking import five_hours_ago
 
-from aesearch import ASHA, Hyperband, Maximize, Median, Minimize, Pareto, Plateau, Study, TrainConfig
+from aesearch import ASHA, Hyperband, Maximize, Median, Minimize, Pareto, Plateau, Sprites, Study, TrainConfig
 from aesearch.errors import UserError
 from aesearch.ledger import Ledger
 from aesearch.model import load_model
@@ -20,7 +23,7 @@ from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Linear, Reconstruction
 from aesearch.report import best_trial, write_report
 from aesearch.results import Results
-from aesearch.tracking import Tracker, read_study
+from aesearch.tracking import Tracker, read_study, send_all
 from aesearch.tuner import JudgedScheduler, Where, _threads, run_study
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -157,6 +160,65 @@ def test_one_trial_at_a_time_repeats_exactly(two, in_tmp, data_root):
     tables = [results.trials for results in (two.results, read_study(uri, "two"))]
     tables = [table.drop(columns=[c for c in table if "seconds" in c]) for table in tables]
     assert tables[0].to_csv() == tables[1].to_csv()
+
+
+@dataclass(frozen=True)
+class Late(Sprites):
+    """In a process that loads it, once the ``marker`` is there, the clock is five hours late."""
+
+    marker: str = ""
+
+    def load(self, root):
+        if Path(self.marker).exists():
+            now = time.time
+            time.time = lambda: now() - 5 * 3600
+        return super().load(root)
+
+
+class Behind(datetime):
+    """Five hours late."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) - timedelta(hours=5)
+
+
+def test_a_clock_that_goes_back_between_two_sessions_changes_nothing(two, in_tmp, data_root, monkeypatch):
+    """Neither the machine's nor the time zone's; the oracle is the same study in one session."""
+    marker = in_tmp / "back"
+
+    def same(trial: optuna.Trial) -> TrainConfig:
+        return replace(space(trial), data=Late(**vars(TINY), marker=str(marker)))
+
+    study = replace(TWO, space=same)
+    search(replace(study, n_trials=2), in_tmp, data_root)
+    marker.touch()
+    try:
+        with monkeypatch.context() as late:
+            five_hours_ago(late)
+            late.setattr("optuna.storages._rdb.storage.datetime", Behind)
+            late.setenv("TZ", "UTC+5")
+            time.tzset()
+            ledger, uri = search(study, in_tmp, data_root)
+            results, ahead = read_study(uri, "two"), search(study, in_tmp, data_root)[0]
+    finally:
+        time.tzset()
+    first, _, last = ledger.optuna_study.trials
+    assert last.datetime_start < first.datetime_start, "Optuna's clock did go back"
+    times = [ledger.record(key).read("result.json")["time_ms"] for key in range(3)]
+    assert times[2] < times[0], "and the worker's"
+    assert ledger.counts() == ahead.counts() == {"COMPLETE": 3}
+    tables = [[one.trials, one.replicas, one.history] for one in (results, two.results)]
+    for found, expected in zip(*tables, strict=True):
+        kept = [column for column in expected if "seconds" not in column]
+        assert found[kept].to_csv() == expected[kept].to_csv()
+    page = write_report(results, in_tmp / "report")
+    with (page.parent / "trials.csv").open() as file:
+        assert [row["trial"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+    elsewhere = f"sqlite:///{in_tmp}/elsewhere.db"
+    assert send_all(elsewhere, ledger.describe(), ledger.folder / "trials").trials == 3
+    assert read_study(elsewhere, "two").trials.to_csv() == results.trials.to_csv()
+    assert send_all(uri, ledger.describe(), ledger.folder / "trials").points == 0, "nothing is missing"
 
 
 def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
