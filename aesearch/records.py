@@ -114,7 +114,7 @@ class Record:
         path = self.folder / "history.jsonl"
         if path.exists():
             # A process that was killed may have left half a line.
-            path.write_text("".join(json.dumps(line) + "\n" for line in self.history()))
+            self._write_history(self.history())
         return count
 
     def append(self, epoch: Epoch, elapsed: float) -> None:
@@ -137,6 +137,9 @@ class Record:
             line["metrics"] = {
                 name: line["metrics"][name][:start] + values for name, values in other["metrics"].items()
             }
+        self._write_history(lines)
+
+    def _write_history(self, lines: list[dict[str, Any]]) -> None:
         _replace(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def finish(self, result: dict[str, Any]) -> None:

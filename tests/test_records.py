@@ -1,5 +1,8 @@
 import os
+import resource
 from pathlib import Path
+
+import pytest
 
 from aesearch.records import Record
 from aesearch.train import Epoch
@@ -46,6 +49,22 @@ def test_a_new_attempt_keeps_nothing_of_the_last(tmp_path: Path):
     record.begin({"key": 0})
     assert record.history() == []
     assert record.read("failure.json") == {}
+
+
+def test_an_attempt_that_has_no_room_to_write_loses_no_epoch(tmp_path: Path):
+    """As little as one that is killed while it writes."""
+    record = Record(tmp_path / "0")
+    record.begin({})
+    for number in range(1, 6):
+        record.append(epoch(number), 0.3)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            record.attempt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [line["epoch"] for line in record.history()] == [1, 2, 3, 4, 5]
 
 
 def test_another_attempt_keeps_the_epochs_and_the_checkpoints(tmp_path: Path):
