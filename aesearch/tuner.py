@@ -464,7 +464,7 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     data = config.data.load(Path(task["data"]))
     done = record.history()
     before = done[-1]["elapsed"] if done else 0.0
-    start, remarks = read_checkpoint(record.checkpoints, config)
+    start, remarks = read_checkpoint(record.checkpoints, config, len(done))
     if attempt > 1:
         remarks.append(f"its process ended; another one goes on after epoch {start.epoch if start else 0}")
     for remark in remarks:

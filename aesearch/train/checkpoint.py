@@ -105,8 +105,11 @@ def _write(path: Path, content: bytes) -> None:
     unfinished.rename(path)
 
 
-def read_checkpoint(folder: Path, config: TrainConfig) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of ``config`` in ``folder``, and why any newer ones were passed over."""
+def read_checkpoint(folder: Path, config: TrainConfig, known: int) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of ``config`` in ``folder``, and why any newer ones were passed over.
+
+    known: of how many epochs the metrics are known. What has gone on from a later one would lack some for good.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -119,7 +122,10 @@ def read_checkpoint(folder: Path, config: TrainConfig) -> tuple[Checkpoint | Non
                 raise ValueError("its checksum is wrong")
             if manifest["config"] != repr(config):
                 raise ValueError("it is of another configuration")
-            return Checkpoint(int(path.stem.removeprefix("epoch-")), load(content)), remarks
+            epoch = int(path.stem.removeprefix("epoch-"))
+            if epoch > known:
+                raise ValueError(f"only {known} epochs are in the history")
+            return Checkpoint(epoch, load(content)), remarks
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             remarks.append(f"the checkpoint {path.name} is passed over: {' '.join(str(error).split())}")
     return None, remarks
