@@ -105,9 +105,14 @@ def test_an_interrupted_study_without_its_server_ends_soon(folder):
     assert states == {"INTERRUPTED"}
 
 
-@pytest.mark.parametrize("uri", ["sqlite:///nowhere/mlflow.db", "htp://127.0.0.1:5000"])
-def test_a_store_that_cannot_be_right_is_refused_before_any_trial(folder, uri):
-    run = aesearch("run", "small.py", "--tracking-uri", uri)
+@pytest.mark.parametrize("uri", ["sqlite:///nowhere/mlflow.db", "htp://127.0.0.1:5000", "", "a folder"])
+def test_a_store_that_cannot_be_right_is_refused_before_any_trial(folder, here, uri):
+    """Of those without an address the default one is there already, and is no store."""
+    if uri == "a folder":
+        (folder / "mlflow.db").mkdir()
+    elif not uri:
+        (folder / "mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(1000))
+    run = here("run", "small.py", *(["--tracking-uri", uri] if ":" in uri else []))
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
     assert run.stderr.startswith("aesearch: --tracking-uri must name a ")
     assert not list((folder / ".aesearch" / "small").glob("trials/*"))

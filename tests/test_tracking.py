@@ -293,21 +293,12 @@ def test_a_trial_that_mlflow_refuses_holds_no_other_up(uri, in_tmp):
     assert [run.info.status for run in runs(uri)] == ["KILLED", "RUNNING", "FINISHED"]
 
 
-def test_unusable_stores_and_names_are_one_line(uri, in_tmp):
+def test_unknown_stores_and_names_are_one_line(uri, in_tmp):
     with pytest.raises(UserError, match=r"there is no MLflow store .*mlflow\.db"):
         read_study(uri, "s")
     track(uri, in_tmp, [])
     with pytest.raises(UserError, match=r"there is no study 'z' in sqlite:.*mlflow\.db: known: s"):
         read_study(uri, "z")
-    cut = (in_tmp / "mlflow.db").read_bytes()[:20_000]
-    for content in (b"no database", cut):
-        broken = in_tmp / f"broken{len(content)}.db"
-        broken.write_bytes(content)
-        with pytest.raises(UserError, match=r"MLflow's store must be reachable, but sqlite:.*broken\d+\.db"):
-            Tracker(f"sqlite:///{broken}", INFO, in_tmp).open()
-        with pytest.raises(UserError, match=r"the study s must be readable from sqlite:.*broken\d+\.db, but: "):
-            read_study(f"sqlite:///{broken}", "s")
-        assert broken.read_bytes() == content
 
 
 def test_a_deleted_experiment_is_said_with_the_cure(uri, in_tmp):

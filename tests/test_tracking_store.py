@@ -1,16 +1,23 @@
-"""A SQLite store is whole or not there: made by many at once, by one that is killed."""
+"""A SQLite store is whole or not there: made by many at once, by one that is killed. What is no store is refused."""
 
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 from mlflow import MlflowClient
+from test_tracking import INFO, track, write_trial
 
-from aesearch.tracking import create_store
+from aesearch.errors import UserError
+from aesearch.tracking import Tracker, create_store, read_study, send_all
 
 
 @pytest.fixture
@@ -65,3 +72,96 @@ def test_a_store_whose_making_is_killed_is_not_there_and_is_made_again(uri, in_t
     create_store(uri)
     MlflowClient(uri).create_experiment("it works")
     assert sorted(path.name for path in in_tmp.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has a study, beside the study's records; its artifacts lie there too."""
+    folder = tmp_path_factory.mktemp("sound")
+    write_trial(folder / "records", 0, "COMPLETE")
+    write_trial(folder / "records", 1, "PRUNED", epochs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        track(f"sqlite:///{folder}/mlflow.db", folder / "records", [0, 1])
+    return folder / "mlflow.db"
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def newer(path: Path) -> None:
+    """As the next MLflow leaves it."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("update alembic_version set version_num = 'f00000000001'")
+
+
+def of_another(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table mine (a)")
+
+
+def of_optuna(path: Path) -> None:
+    """Such as the ledger of a study, whose tables alembic keeps too."""
+    path.unlink()
+    optuna.create_study(storage=f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), r"is damaged \(.*malformed\): "),
+        (lambda path: path.write_bytes(path.read_bytes()[:50]), r"is damaged \("),
+        (lambda path: path.write_text("no database" * 100), r"is damaged \(file is not a database\): restore it; "),
+        (a_folder, "is a folder"),
+        (newer, r"was made by a newer MLflow \(its schema is f00000000001\): install that one; "),
+        (of_another, "holds the tables of another program; another store gets all that the records of a study hold"),
+        (of_optuna, "holds the tables of another program; "),
+    ],
+)
+def test_what_is_no_store_is_refused_in_one_line_and_stays_as_it_is(sound, in_tmp, damage, what):
+    """Oracle: its bytes before and after; the study's table from the sound store, put back, and from another one."""
+    path = in_tmp / "mlflow.db"
+    uri, records = f"sqlite:///{path}", sound.parent / "records"
+    shutil.copy(sound, path)
+    damage(path)
+    before = path.read_bytes() if path.is_file() else None
+    attempts = [
+        lambda: Tracker(uri, INFO, records).open(),
+        lambda: send_all(uri, INFO, records),
+        lambda: read_study(uri, "s"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UserError, match=what) as refused:
+            attempt()
+        assert "\n" not in str(refused.value)
+        assert str(path) in str(refused.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    if path.is_dir():
+        path.rmdir()
+    shutil.copy(sound, path)
+    assert send_all(uri, INFO, records).trials == 0
+    assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE", "PRUNED"]
+
+
+def test_a_store_that_is_lost_is_made_again_elsewhere_from_the_records(sound, in_tmp):
+    """An empty file is a store that is not there yet: filled in place, it would be lost if that were killed."""
+    (in_tmp / "mlflow.db").touch()
+    empty = (in_tmp / "mlflow.db").stat().st_ino
+    again, once = f"sqlite:///{in_tmp}/mlflow.db", f"sqlite:///{sound}"
+    assert send_all(again, INFO, sound.parent / "records").trials == 2
+    tables = [read_study(uri, "s").trials.to_csv() for uri in (again, once)]
+    assert tables[0] == tables[1]
+    assert (in_tmp / "mlflow.db").stat().st_ino != empty
+
+
+def test_a_store_that_another_process_holds_for_a_moment_is_no_damage(sound, in_tmp):
+    path = shutil.copy(sound, in_tmp / "mlflow.db")
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("begin exclusive")
+        held = threading.Timer(1.0, other.rollback)
+        held.start()
+        assert send_all(f"sqlite:///{path}", INFO, sound.parent / "records").trials == 0
+        assert not held.is_alive()

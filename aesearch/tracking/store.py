@@ -3,10 +3,13 @@
 import logging
 import os
 import re
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -19,6 +22,8 @@ LOST = (MlflowException, SQLAlchemyError, OSError, ValueError)  # what a store t
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 PARENT, STUDY_TAG, KEY_TAG, STATE_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial", "aesearch.state"
+# A file for each version of a store's tables.
+SCHEMAS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 BEGUN_TAG = "aesearch.begun"  # of a study's run, how many of its name were begun before: clocks go back
 # Of a trial's end, what MLflow calls it.
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -74,6 +79,35 @@ def _check_path(path: Path, uri: str) -> None:
         raise UserError(f"--tracking-uri must name a file in a folder that is there, but got {uri}: {what}")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise UserError(f"--tracking-uri must name a file that can be written, but got {uri}")
+    if _is_there(path) and (what := _foreign(path)):
+        raise UserError(
+            f"--tracking-uri must name a store of MLflow {mlflow.__version__}, or a file that is not there, but {path} "
+            f"{what}; another store gets all that the records of a study hold"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is more than an empty file, which MLflow would fill in place, where it may be killed."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def _foreign(path: Path) -> str:
+    """Why a SQLite file is no store for this MLflow, which would add its tables to any file, or fail half-way."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=0, uri=True)) as database:
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if not tables:
+                return ""
+            if not {"experiments", "alembic_version"} <= tables:
+                return "holds the tables of another program"
+            versions = [name for (name,) in database.execute("select version_num from alembic_version")]
+    except sqlite3.OperationalError:
+        # Another process has it: MLflow waits longer.
+        return ""
+    except sqlite3.DatabaseError as error:
+        return f"is damaged ({error}): restore it"
+    newer = [version for version in versions if not any(SCHEMAS.glob(f"{version}_*.py"))]
+    return f"was made by a newer MLflow (its schema is {newer[0]}): install that one" if newer else ""
 
 
 def create_store(uri: str) -> None:
@@ -81,10 +115,10 @@ def create_store(uri: str) -> None:
     if not uri.startswith(SQLITE):
         return
     path = Path(uri.removeprefix(SQLITE)).absolute()
-    if path.exists():
+    if _is_there(path):
         return
     with FileLock(f"{path}.lock"):
-        if path.exists():
+        if _is_there(path):
             return
         for left in path.parent.glob(f"{path.name}.*.tmp*"):
             # Of a process that was killed here: nobody else is, under the lock.
