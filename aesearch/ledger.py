@@ -168,6 +168,13 @@ class Ledger:
                 self._enqueue_again(key, frozen)
             self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
 
+    def put_back(self, key: int) -> None:
+        """Queue a running trial again, to go on from what it has."""
+        frozen = self.trials()[key]
+        self._enqueue_again(key, frozen)
+        self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
+        del self.running[key]
+
     def retry_failed(self) -> int:
         """Queue the failed trials again, under their keys, to go on from what they have; how many there are."""
         failed = {key: frozen for key, frozen in self.finished().items() if frozen.state == TrialState.FAIL}

@@ -95,6 +95,10 @@ class Race:
             self.ledger.record(key).remark(f"of replicas {part.start} to {part.stop - 1} nothing came: {reason}")
         del self.running[key]
 
+    def put_back(self, key: int) -> None:
+        """Let a part that is under way wait again."""
+        self.waiting.append(self.running.pop(key))
+
     def discard(self) -> list[int]:
         """Nothing: joining needs the models."""
         return []

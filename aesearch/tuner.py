@@ -79,6 +79,7 @@ class Queue(Protocol):
     def ask(self) -> tuple[int, TrainConfig | Exception]: ...
     def report(self, key: int, value: float, epoch: int) -> None: ...
     def tell(self, key: int, state: str, values: list[float] | None = None, reason: str = "") -> None: ...
+    def put_back(self, key: int) -> None: ...
     def discard(self) -> list[int]: ...
     def settle(self, lost: Mapping[int, str]) -> None: ...
 
@@ -120,7 +121,14 @@ def run_study(
 def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget) -> None:
     """Run all of ``queue``, through as many searches as break down. Raises KeyboardInterrupt where some is left."""
     crashes: Counter[int] = Counter()
-    while broken := _search(queue, where, changed, watch, budget):
+    while queue.left:
+        searcher = QueueSearcher(queue, changed, watch, budget, crashes)
+        broken = _search(queue, where, searcher)
+        # After SIGINT fit() returns normally, and more is left than what was put back.
+        if not broken and queue.left == len(searcher.put_back):
+            continue
+        if not broken:
+            raise KeyboardInterrupt
         _check_room(queue.folder, broken)
         under_way = {key: queue.record(key) for key in queue.running}
         if not under_way:
@@ -130,19 +138,16 @@ def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch:
         for key in under_way:
             changed(key)
         # What is left of the broken search holds workers until it is collected.
+        del searcher
         gc.collect()
-    # After SIGINT fit() returns normally, so only the queue tells.
-    if queue.left:
-        raise KeyboardInterrupt
 
 
-def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget) -> str:
+def _search(queue: Queue, where: Where, searcher: "QueueSearcher") -> str:
     """Run what is left. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
     study, remaining = queue.study, queue.left
-    if not remaining:
-        return ""
     cpus, gpus, concurrent = _resources(study, remaining, grows=where.address not in (None, "local"))
-    task = {
+    searcher.task = {
+        "searched": queue.searched,
         "data": str(where.data),
         "threads": _threads(cpus),
         "device": "cuda" if gpus else "cpu",
@@ -151,7 +156,6 @@ def _search(queue: Queue, where: Where, changed: Callable[[int], None], watch: W
         "plateau": study.early_stopping if isinstance(study.early_stopping, Plateau) else None,
         "sign": study.searched[0].sign,
     }
-    searcher = QueueSearcher(queue, task, changed, watch, budget)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -343,12 +347,14 @@ class QueueSearcher(Searcher):
     """
 
     def __init__(
-        self, queue: Queue, task: dict[str, Any], changed: Callable[[int], None], watch: Watcher, budget: Budget
+        self, queue: Queue, changed: Callable[[int], None], watch: Watcher, budget: Budget, crashes: Counter[int]
     ) -> None:
         super().__init__()
         self.budget = budget
         self.queue = queue
-        self.task = task | {"searched": queue.searched}
+        self.crashes = crashes
+        self.put_back: set[int] = set()
+        self.task: dict[str, Any] = {}
         self.changed = changed
         self.watch = watch
         self.keys: dict[str, int] = {}
@@ -376,8 +382,9 @@ class QueueSearcher(Searcher):
         if failure or error or not result:
             # The trial is not to blame: it is tried again once there is room.
             _check_room(self.queue.folder, failure.get("reason", ""))
-            reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
-            self.queue.tell(key, "FAIL", reason=reason)
+            if failure or not self._puts_back(key):
+                reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
+                self.queue.tell(key, "FAIL", reason=reason)
         elif result["final"]:
             values = [result[f"value{i}"] for i in range(len(self.queue.searched))]
             self.queue.tell(key, "COMPLETE", values)
@@ -391,6 +398,19 @@ class QueueSearcher(Searcher):
         for other in discarded:
             self.changed(other)
         self.budget.ended(self.queue.trial(key).folder, [self.queue.trial(other).folder for other in discarded])
+
+    def _puts_back(self, key: int) -> bool:
+        """Whether a trial is to be tried in another search, since its worker died before it took the trial up.
+
+        Tune gives the next trial to a worker that has ended one, and takes that one's death for a failure of the trial.
+        """
+        self.crashes[key] += 1
+        begun = self.queue.record(key).read("worker.json").get("attempts", 0)
+        if begun + self.crashes[key] > MOST_ATTEMPTS:
+            return False
+        self.queue.put_back(key)
+        self.put_back.add(key)
+        return True
 
     def _report(self, key: int, result: dict[str, Any]) -> None:
         """Tell an epoch's value; a trial that goes on from a checkpoint does some epochs again."""

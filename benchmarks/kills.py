@@ -10,6 +10,7 @@ python benchmarks/kills.py --rounds 3
 import argparse
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -179,7 +180,7 @@ def kill_worker(driver: subprocess.Popen[bytes]) -> None:
     while driver.poll() is None:
         for process in psutil.Process(driver.pid).children(recursive=True):
             with suppress(psutil.Error):
-                if "ray::" in process.cmdline()[0] and "ImplicitFunc" in process.cmdline()[0]:
+                if re.search(r"ray::\w*ImplicitFunc", " ".join(process.cmdline())):
                     process.kill()
                     return
         time.sleep(0.01)

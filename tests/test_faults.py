@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from mlflow import MlflowClient
 from test_tuner import search
 
 from aesearch import ASHA, Minimize, Sprites, Study, TrainConfig
+from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.tracking import read_study
-from aesearch.tuner import QueueSearcher
+from aesearch.tracking import Tracker, read_study
+from aesearch.tuner import QueueSearcher, Where, run_study
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,34 @@ def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
     assert passed[0].startswith("the checkpoint epoch-000003.safetensors is passed over: ")
     assert passed[1] == "the checkpoint epoch-000004.safetensors is passed over: only 3 epochs are in the history"
     assert {beta: one.read("worker.json")["attempts"] for beta, one in records.items()} == {1.0: 2, 2.0: 3, 4.0: 2}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_that_is_killed_between_two_trials_costs_neither(in_tmp, data_root, whole):
+    """Tune gives a trial to a worker that is dead by then, and calls that a failure of the trial."""
+    uri = f"sqlite:///{in_tmp}/mlflow.db"
+    ledger = Ledger.open(study("between"), in_tmp / "home")
+    tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
+    tracker.open()
+    killed = []
+
+    def changed(key: int) -> None:
+        tracker.notify(key)
+        if len(killed) < 2 and key == len(killed) and ledger.record(key).read("state.json"):
+            killed.append(ledger.record(key).read("worker.json")["pid"])
+            os.kill(killed[-1], signal.SIGKILL)
+            psutil.wait_procs([psutil.Process(killed[-1])] if psutil.pid_exists(killed[-1]) else [], timeout=10)
+
+    run_study(ledger, Where(None, data_root), changed, lambda running, share: None)
+    tracker.close("FINISHED")
+    ledger.close()
+    assert len(set(killed)) == 2
+    assert ledger.counts() == {"COMPLETE": 3}
+    states = Counter(trial.state.name for trial in ledger.optuna_study.trials)
+    assert states["COMPLETE"] == 3
+    assert states["RUNNING"] + states["WAITING"] == 0
+    for one, expected in zip(table(uri, "between"), whole, strict=True):
+        assert one.to_csv() == expected.to_csv()
 
 
 @pytest.mark.usefixtures("local_ray")
