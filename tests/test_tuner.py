@@ -21,7 +21,7 @@ from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Linear, Reconstruction
-from aesearch.report import best_trial, write_report
+from aesearch.report import analyse, best_trial, write_report
 from aesearch.results import Results
 from aesearch.tracking import Tracker, read_study, send_all
 from aesearch.tuner import JudgedScheduler, Where, _threads, run_study
@@ -319,7 +319,14 @@ def test_rules_of_one_metric_stop_the_slowest(in_tmp, data_root, rule):
     assert ledger.counts()["PRUNED"] == (rows["state"] == "PRUNED").sum()
 
 
-def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowest(in_tmp, data_root):
+ONE = (Minimize("val/kl"),)
+WON = {1: "The best trial on val/kl is {} ", 2: "1 of 2 complete trials are Pareto-optimal on val: {}."}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "rule"), [(ONE, ASHA(1, 3)), ((*ONE, Maximize("val/active_units")), Pareto(1, 3))], ids=["one", "two"]
+)
+def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowest(in_tmp, data_root, metrics, rule):
     """The weight of the KL term grows from nothing, and the KL with it: the first epoch's is below all later ones."""
 
     def rates(trial):
@@ -327,7 +334,7 @@ def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowe
         options = {"replicas": 1, "epochs": 8, "learning_rate": rate, "warmup": Linear(1.0)}
         return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), **options)
 
-    study = Study("warm", rates, Minimize("val/kl"), sampler="grid", early_stopping=ASHA(1, 3), max_concurrent=1)
+    study = Study("warm", rates, metrics, sampler="grid", early_stopping=rule, max_concurrent=1)
     ledger, uri = search(study, in_tmp, data_root)
     results = read_study(uri, "warm")
     rows = results.trials.set_index("trial")
@@ -335,12 +342,16 @@ def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowe
     assert len(pruned) >= 1
     assert pruned["val/kl"].min() < complete["val/kl"].min(), "an unfinished value that would win"
     assert {t.state.name for key, t in ledger.trials().items() if key in pruned.index} == {"PRUNED"}
-    assert ledger.best() == {"val/kl": complete["val/kl"].min()}
+    assert (pruned["val/active_units"] == complete["val/active_units"].max()).all(), "with two metrics too"
+    best = int(complete["val/kl"].idxmin())
+    assert ledger.best()["val/kl"] == complete.loc[best, "val/kl"]
     assert set(ledger.rivals()) == set(complete.index)
-    assert best_trial(results) == best_trial(results, "val/kl") == complete["val/kl"].idxmin()
+    assert best_trial(results) == best_trial(results, "val/kl") == best
+    assert analyse(results).front == [best]
+    assert set(analyse(results).shown.values()) <= set(complete.index)
     write_report(results, in_tmp / "report")
     text = (in_tmp / "report" / "report.md").read_text()
-    assert f"The best trial on val/kl is {complete['val/kl'].idxmin()} " in text
+    assert WON[len(metrics)].format(best) in text
 
 
 def test_a_trial_on_a_plateau_ends_early_and_is_complete(in_tmp, data_root):
