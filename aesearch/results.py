@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aesearch.records import Record, merged
@@ -72,8 +72,9 @@ def local_results(folder: Path) -> Results:
 
 
 def spread(metric: str, values: list[float]) -> dict[str, float]:
-    """Median, least and largest over the replicas, by name."""
-    return {metric: median(values), f"{metric}_min": min(values), f"{metric}_max": max(values)}
+    """Median, least and largest over the replicas, by name; NaN where one is NaN, whichever it is."""
+    of_all = {"": np.median(values), "_min": np.min(values), "_max": np.max(values)}
+    return {f"{metric}{name}": float(value) for name, value in of_all.items()}
 
 
 def _reference_rows(key: int, record: Record) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from aesearch.errors import UserError
 from aesearch.protocols import epoch, fast
+from aesearch.records import medians
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse, knee, pareto_front
 from aesearch.report.certainty import Certainty
@@ -25,7 +26,7 @@ from aesearch.report.codes import code_map
 from aesearch.report.figures import FIGURES
 from aesearch.report.judged import Judged
 from aesearch.report.words import findings, outcome
-from aesearch.results import Results
+from aesearch.results import Results, spread
 
 DISTRIBUTIONS = {
     "beta": optuna.distributions.FloatDistribution(0.25, 16, log=True),
@@ -235,6 +236,27 @@ def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
         best_trial(made, "test/msee")
     with pytest.raises(UserError, match="the study has none"):
         best_trial(make(tmp_path / "none", complete=0))
+
+
+def test_a_trial_without_a_value_is_not_the_best(tmp_path):
+    """As one that was not measured again, or whose metric is not defined."""
+    made = make(tmp_path / "pictures")
+    best = best_trial(made, "test/fast.mig")
+    others = made.trials["trial"] != best
+    for lacking in (made.trials["trial"] < best, others):
+        made.trials.loc[lacking, "test/fast.mig"] = np.nan
+        assert best_trial(made, "test/fast.mig") == best
+    made.trials["test/fast.mig"] = np.nan
+    with pytest.raises(UserError, match=r"no complete trial has a value of test/fast\.mig, so none is the best in it"):
+        best_trial(made, "test/fast.mig")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
+def test_a_table_says_what_a_search_sees_of_replicas_of_which_one_has_no_value(order):
+    values = [[float("nan"), 1.0, 2.0][i] for i in order]
+    row = spread("val/mse", values)
+    assert all(np.isnan(value) for value in (*row.values(), *medians({"val/mse": values}, ["val/mse"])))
+    assert spread("val/mse", [3.0, 1.0, 2.0]) == {"val/mse": 2.0, "val/mse_min": 1.0, "val/mse_max": 3.0}
 
 
 def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):

@@ -21,7 +21,8 @@ from aesearch.ledger import Ledger
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Linear, Reconstruction
-from aesearch.report import analyse, best_trial, write_report
+from aesearch.report import best_trial, write_report
+from aesearch.report.analysis import analyse
 from aesearch.results import Results
 from aesearch.tracking import Tracker, read_study, send_all
 from aesearch.tuner import JudgedScheduler, Where, _threads, run_study

@@ -241,4 +241,8 @@ def best_trial(results: Results, metric: str | None = None) -> int:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
     searched = dict(zip(analysis.metrics, analysis.signs, strict=True))
     sign = searched.get(metric.replace("test/", "val/"), 1 if less_is_better(metric) else -1)
-    return int(analysis.complete.index[int((analysis.complete[metric] * sign).to_numpy().argmin())])
+    # Not all have what was measured after the search, or a value where one is defined.
+    costs = (analysis.complete[metric] * sign).dropna()
+    if costs.empty:
+        raise UserError(f"no complete trial has a value of {metric}, so none is the best in it")
+    return int(costs.index[int(costs.to_numpy().argmin())])
