@@ -22,7 +22,7 @@ from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.tracking import Tracker, read_study
-from aesearch.tuner import QueueSearcher, Where, run_study
+from aesearch.tuner import MOST_ATTEMPTS, QueueSearcher, Where, run_study
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,11 @@ def test_a_trial_that_kills_each_worker_fails_and_the_study_goes_on(in_tmp, data
     trials, _ = table(uri, "deadly")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
     assert trials.loc[2.0, "reason"] == "the worker process of the trial ended, killed or out of memory"
+    attempts = {
+        trial.params["beta"]: ledger.record(key).read("worker.json")["attempts"]
+        for key, trial in ledger.trials().items()
+    }
+    assert attempts == {1.0: 1, 2.0: MOST_ATTEMPTS, 4.0: 1}
     assert "RUNNING" not in {trial.state.name for trial in ledger.optuna_study.trials}
 
 
