@@ -93,6 +93,8 @@ class Race:
         if state != "COMPLETE":
             self.record(key).close(state, reason)
             self.ledger.record(key).remark(f"of replicas {part.start} to {part.stop - 1} nothing came: {reason}")
+        else:
+            shutil.rmtree(self.record(key).folder)
         del self.running[key]
 
     def put_back(self, key: int) -> None:
@@ -140,4 +142,3 @@ def join(trial: Record, part: Record, start: int, config: TrainConfig, result: R
     # Last: a trial has the replicas that its result has.
     first = {"first_replicas": known.get("first_replicas", start)}
     trial.finish(summary(whole, known["seconds"] + part.history()[-1]["elapsed"]) | first)
-    shutil.rmtree(part.folder)

@@ -147,9 +147,11 @@ class Record:
         known = (int(self.read(name).get("time_ms", 0)) for name in ("state.json", "result.json"))
         self._write("result.json", result | {"time_ms": max(int(time.time() * 1000), *(1 + ms for ms in known))})
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> str:
+        """Keep the ``error`` and its traceback as the reason of a failure, which is returned."""
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         self.fail_for(reason, traceback.format_exc())
+        return reason
 
     def fail_for(self, reason: str, details: str = "") -> None:
         """Why the trial failed, where no exception says it."""

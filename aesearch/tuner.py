@@ -378,13 +378,13 @@ class QueueSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         key = self.keys[trial_id]
-        failure = self.queue.record(key).read("failure.json")
-        if failure or error or not result:
+        reason = self.queue.record(key).read("failure.json").get("reason") or (result or {}).get("failed", "")
+        if reason or error or not result:
             # The trial is not to blame: it is tried again once there is room.
-            _check_room(self.queue.folder, failure.get("reason", ""))
-            if failure or not self._puts_back(key):
-                reason = failure.get("reason", "the worker process of the trial ended, killed or out of memory")
-                self.queue.tell(key, "FAIL", reason=reason)
+            _check_room(self.queue.folder, reason)
+            if reason or not self._puts_back(key):
+                unknown = "the worker process of the trial ended, killed or out of memory"
+                self.queue.tell(key, "FAIL", reason=reason or unknown)
         elif result["final"]:
             values = [result[f"value{i}"] for i in range(len(self.queue.searched))]
             self.queue.tell(key, "COMPLETE", values)
@@ -441,20 +441,21 @@ def run_trial(task: dict[str, Any]) -> None:
     """The trainable, in a worker: train one configuration, write its record, report each epoch to Tune."""
     record = Record(Path(task["folder"]))
     if not record.folder.exists():
-        raise RuntimeError(f"--home must be on a file system that all nodes share, but this one lacks {record.folder}")
+        lacks = f"{socket.gethostname()} lacks {record.folder}"
+        tune.report({"failed": f"--home must be on a file system that all nodes share, but {lacks}"})
+        return
     hung = record.folder / "hung.txt"
     if hung.exists() and hung.stat().st_size:
         record.fail_for(f"hung: no epoch ended within {task['epoch_seconds']:g} s", hung.read_text())
-    if record.read("failure.json"):
+    if failure := record.read("failure.json"):
         # What raised once would do so again; only a worker that died is worth another one.
-        tune.report({"failed": True})
+        tune.report({"failed": failure["reason"]})
         return
     try:
         _train_trial(record, task)
     except NonFiniteLossError as error:
         # A normal outcome of a search: the worker stays.
-        record.fail(error)
-        tune.report({"failed": True})
+        tune.report({"failed": record.fail(error)})
     except StoppedByTune:
         raise
     except SystemExit as error:
@@ -481,6 +482,14 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
     config = cloudpickle.loads(task["config"])
     if isinstance(config, Exception):
         raise config
+    begun = record.read("trial.json")
+    part = range(begun["start"], begun["stop"]) if "start" in begun else None
+    whole = Record(record.folder.parents[1]) if part else record
+    ended = whole.read("result.json").get("metrics")
+    if ended and len(ended["val/loss"]) == config.replicas:
+        # A process that ended after the last epoch, but before Tune knew of it.
+        _report(config.epochs, config, ended, task["searched"], final=True)
+        return
     data = config.data.load(Path(task["data"]))
     done = record.history()
     before = done[-1]["elapsed"] if done else 0.0
@@ -491,8 +500,6 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
         record.remark(remark)
     kept = time.perf_counter()
     ends = _plateau(task, done[: start.epoch if start else 0])
-    begun = record.read("trial.json")
-    part = range(begun["start"], begun["stop"]) if "start" in begun else None
     cache = Path(task["data"])
     epochs = train(config, data, task["device"], cache=cache, start=start, ends=ends, replicas=part)
     for epoch in _watched(epochs, task["epoch_seconds"], record.folder / "hung.txt"):
@@ -503,19 +510,21 @@ def _train_trial(record: Record, task: dict[str, Any]) -> None:
             _keep(record, epoch.checkpoint(), config)
             kept = time.perf_counter()
         if epoch.result and part:
-            join(Record(record.folder.parents[1]), record, part.start, config, epoch.result, data)
+            join(whole, record, part.start, config, epoch.result, data)
         elif epoch.result:
             save_artifacts(record.artifacts, config, epoch.result, data)
             record.finish(summary(epoch.result, before + time.perf_counter() - started))
         # A score is measured at the end only: until then its value is not known.
         metrics = epoch.result.metrics if epoch.result else epoch.metrics
-        values = {f"value{i}": value for i, value in enumerate(medians(metrics, task["searched"]))}
-        _report({"epoch": epoch.number, "share": epoch.number / config.epochs, "final": bool(epoch.result), **values})
+        _report(epoch.number, config, metrics, task["searched"], final=bool(epoch.result))
 
 
-def _report(values: dict[str, Any]) -> None:
+def _report(
+    epoch: int, config: TrainConfig, metrics: Mapping[str, Values], searched: Sequence[str], final: bool
+) -> None:
+    values = {f"value{i}": value for i, value in enumerate(medians(metrics, searched))}
     try:
-        tune.report(values)
+        tune.report({"epoch": epoch, "share": epoch / config.epochs, "final": final, **values})
     except SystemExit as error:
         raise StoppedByTune(error.code) from error
 

@@ -14,6 +14,7 @@ ARROWS = {
     "__main__": {"commands", "errors", "use"},
     "commands": {
         "budgets",
+        "datasets",
         "errors",
         "ledger",
         "model",

@@ -1,6 +1,7 @@
 """More replicas for trials that could be on the front: with a real Ray, and the real files."""
 
 import json
+import math
 import os
 import signal
 from dataclasses import dataclass
@@ -41,12 +42,35 @@ class Dying(BetaVAE):
         return super().regulariser(output, target, step)
 
 
-def study(name: str, replicas, folder: str = "", **fields) -> Study:
-    """Four trials, the last of which learns next to nothing."""
+@dataclass(frozen=True)
+class EndingBeforeItReports(BetaVAE):
+    """Counts its steps, and kills its process between each trial's result and its report."""
+
+    folder: str = ""
+
+    def regulariser(self, output, target, step):
+        from aesearch.records import Record
+
+        finish, folder = Record.finish, Path(self.folder)
+
+        def finish_and_die(record, result):
+            finish(record, result)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if output.logits.requires_grad:
+            with (folder / "steps.txt").open("a") as file:
+                file.write("step\n")
+            if finish.__name__ == "finish":
+                Record.finish = finish_and_die
+        return super().regulariser(output, target, step)
+
+
+def study(name: str, replicas, folder: str = "", objective=Dying, **fields) -> Study:
+    """Three trials, the last of which learns next to nothing."""
 
     def space(trial):
-        beta = trial.suggest_categorical("beta", [0.5, 4.0, 16.0])
-        return TrainConfig(TINY, MLP((16,)), 3, Dying(beta, folder=folder), replicas=replicas, epochs=20, batch_size=64)
+        losses = objective(trial.suggest_categorical("beta", [0.5, 4.0, 16.0]), folder=folder)
+        return TrainConfig(TINY, MLP((16,)), 3, losses, replicas=replicas, epochs=20, batch_size=64)
 
     options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1} | fields
     return Study(name, space, (Minimize("val/mse"), Minimize("val/kl")), **options)
@@ -94,6 +118,20 @@ def test_a_part_whose_worker_is_killed_goes_on_and_comes_to_the_same(in_tmp, dat
     remarks = [line for key in whole.trials() for line in whole.record(key).remarks()]
     assert len(remarks) == 1
     assert remarks[0].startswith("replicas 1 to 1: its process ended; another one goes on after epoch ")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_what_is_done_when_its_worker_is_killed_is_not_done_again(in_tmp, data_root):
+    killed = study("killed", Adaptive(1, 2), str(in_tmp), EndingBeforeItReports, checkpoint_seconds=3600)
+    ledger, _ = search(killed, in_tmp / "killed", data_root)
+    counts = [len(ledger.replicas(key)["val/mse"]) for key in ledger.trials()]
+    assert 2 in counts, "the parts are of interest too"
+    assert ledger.counts() == {"COMPLETE": 3}
+    steps_of_one = 20 * math.ceil(len(TINY.load(data_root).train) / 64)
+    assert len((in_tmp / "steps.txt").read_text().splitlines()) == sum(counts) * steps_of_one
+    assert [ledger.record(key).read("worker.json")["attempts"] for key in ledger.trials()] == [2, 2, 2]
+    assert [ledger.record(key).remarks() for key in ledger.trials()] == [[], [], []]
+    assert not list(ledger.folder.glob("trials/*/more/*"))
 
 
 FIVE = Adaptive(1, 5)
