@@ -47,14 +47,6 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture
-def ray_address(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that a test starts use the Ray of its session: one of their own takes seconds."""
-    import ray
-
-    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-
-
-@pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)

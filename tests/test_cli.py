@@ -108,8 +108,17 @@ def test_run_then_report_then_run_again(folder, here):
     assert (report.returncode, report.stderr) == (0, "")
     assert (folder / "elsewhere" / "small" / "trials.csv").read_bytes() == trials
 
-    again = here("run", "small.py")
-    assert again.returncode == 0
+    # What is rendered is rendered again, also where nothing but its content tells that it was damaged.
+    copied = folder / "data"
+    shutil.copytree(Path(os.environ["AESEARCH_DATA"]) / "sprites", copied / "sprites")
+    for file in copied.rglob("*.npy"):
+        content, status = bytearray(file.read_bytes()), file.stat()
+        content[-1] ^= 1
+        file.write_bytes(content)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = here("run", "small.py", "--data", str(copied))
+    assert (again.returncode, again.stderr.count("\n")) == (0, 1)
+    assert again.stderr.endswith(".npy is damaged, so it is made again\n")
     assert (folder / "reports" / "small" / "trials.csv").read_bytes() == trials
     assert page.exists()
 
@@ -148,17 +157,6 @@ def test_run_then_report_then_run_again(folder, here):
     changed = here("run", "small.py", "--epochs", "2")
     assert changed.returncode == 2
     assert "config.epochs was 3, is 2" in changed.stderr
-    # What is rendered is rendered again, also where nothing but its content tells that it was damaged.
-    copied = folder / "data"
-    shutil.copytree(Path(os.environ["AESEARCH_DATA"]) / "sprites", copied / "sprites")
-    for file in copied.rglob("*.npy"):
-        content, status = bytearray(file.read_bytes()), file.stat()
-        content[-1] ^= 1
-        file.write_bytes(content)
-        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    mended = here("run", "small.py", "--data", str(copied))
-    assert (mended.returncode, mended.stderr.count("\n")) == (0, 1)
-    assert mended.stderr.endswith(".npy is damaged, so it is made again\n")
     fresh = here("run", "small.py", "--epochs", "2", "--trials", "1", "--replicas", "1", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert "the old state is in" in fresh.stdout
@@ -251,7 +249,7 @@ def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(fo
             assert not psutil.wait_procs(started, timeout=5)[1], "processes of its own are left"
             assert parent_status(folder) == "KILLED"
         before |= {name: (trials / name / "result.json").read_text() for name in finished(folder)}
-    last = aesearch(*command)
+    last = here(*command)
     assert last.returncode == 0, last.stderr
     assert len(before) >= 3
     for name, result in before.items():

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 from servers import MlflowServer, free_port
-from test_cli import STUDY, aesearch, here, start
+from test_cli import STUDY, here, start
 
 from aesearch.__main__ import main
 from aesearch.ledger import take_lock
@@ -34,14 +34,13 @@ def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return in_tmp
 
 
-@pytest.mark.usefixtures("ray_address")
 def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, here):
     def sync(*arguments: str) -> tuple[int, str, str]:
         done = here("sync", *arguments)
         return done.returncode, done.stdout, done.stderr
 
     uri = f"http://127.0.0.1:{free_port()}"
-    run = aesearch("run", "small.py", "--tracking-uri", uri)
+    run = here("run", "small.py", "--tracking-uri", uri)
     assert (run.returncode, run.stderr) == (0, "")
     [said] = [line for line in run.stdout.splitlines() if "MLflow lacks" in line]
     assert said.startswith("small: MLflow lacks 2 of its trials: Failed to establish a new connection")
@@ -170,12 +169,11 @@ def wait_until_it_answers(port: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_address")
 def test_a_study_on_a_server_with_postgresql_and_its_artifacts(folder, here, postgres):
     server = MlflowServer(folder, postgres)
     server.start()
     try:
-        run = aesearch("run", "small.py", "--tracking-uri", server.uri)
+        run = here("run", "small.py", "--tracking-uri", server.uri)
         assert (run.returncode, run.stderr) == (0, "")
         assert "lacks" not in run.stdout
         assert "View run" not in run.stdout

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
-from test_cli import STUDY, finished
+from test_cli import STUDY, finished, folder, here
 from test_tuner import search
 
 from aesearch import Minimize, Study, TrainConfig
@@ -26,6 +26,8 @@ from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.records import MOST_REASON
 from aesearch.tracking import read_study
+
+__all__ = ["folder", "here"]
 
 LONG = "no\n such " + "very " * 2000 + "thing"
 
@@ -148,17 +150,12 @@ def small_disk(in_tmp) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_address")
-def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in_tmp, data_root):
+def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in_tmp, here):
     """Oracle: the results on disk when it was full, and the table of a study on a disk with room."""
     text = STUDY.replace("max_concurrent=2", "max_concurrent=1, checkpoint_seconds=0").replace("epochs=3", "epochs=8")
     (in_tmp / "small.py").write_text(text)
 
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "aesearch", "run", "small.py", "--data", str(data_root), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-    full = run()
+    full = here("run", "small.py")
     assert full.returncode == 2
     assert full.stderr == (
         f"aesearch: a study must have room to write, but the disk of {small_disk}/small is full; free some, and the "
@@ -167,11 +164,12 @@ def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in
     before = {name: (small_disk / "small/trials" / name / "result.json").read_bytes() for name in finished(in_tmp)}
     assert before, "one trial had room"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    done = run()
+    done = here("run", "small.py")
     assert done.returncode == 0, done.stderr
     for name, content in before.items():
         assert (small_disk / "small/trials" / name / "result.json").read_bytes() == content
-    assert run("--home", "whole", "--out", "whole", "--tracking-uri", "sqlite:///whole.db").returncode == 0
+    apart = ("--home", "whole", "--out", "whole", "--tracking-uri", "sqlite:///whole.db")
+    assert here("run", "small.py", *apart).returncode == 0
     tables = [pd.read_csv(in_tmp / out / "small/trials.csv").drop(columns="seconds") for out in ("reports", "whole")]
     assert tables[0]["state"].tolist() == ["COMPLETE"] * 4
     pd.testing.assert_frame_equal(*tables, check_exact=True)

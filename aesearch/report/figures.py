@@ -48,7 +48,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
         for name, (draw, caption) in FIGURES.items():
             figure = draw(analysis) if len(analysis.complete) else None
             if figure is not None:
-                figure.savefig(folder / f"{name}.png", dpi=DPI, pil_kwargs={"optimize": True})
+                figure.savefig(folder / f"{name}.png", dpi=DPI)
                 plt.close(figure)
                 captions[f"{name}.png"] = caption
     return captions
@@ -415,7 +415,6 @@ def code_maps(analysis: Analysis) -> Figure | None:
         len(maps),
         2,
         figsize=(3.4 + 1.5 * widest, sum(0.34 * count + 1.1 for count in rows)),
-        layout="constrained",
         squeeze=False,
         height_ratios=rows,
     )
@@ -441,6 +440,8 @@ def code_maps(analysis: Analysis) -> Figure | None:
             axis.set_title(f"{what}: trial {key}, {title}" if values is one.information else title, fontsize=11)
             axis.tick_params(axis="x", rotation=0)
             axis.tick_params(axis="y", rotation=0)
+    # Only now: each of seaborn's heat maps draws the whole figure, to see whether labels overlap.
+    figure.set_layout_engine("constrained")
     return figure
 
 
