@@ -1,10 +1,10 @@
 """What MLflow costs: a study that is tracked against the same study that is not, in turn.
 
-    python benchmarks/tracking.py [--rounds 5] [--trials 8]
+    python benchmarks/tracking.py [--rounds 5] [--trials 8] [--long]
 
-Two trials run at once on two cores, so that what the sender takes, training lacks; over HTTP the server is on the same
-cores too. The sender is a thread of the driver: its processor time is given beside the wall time, which other work
-disturbs.
+Trials of some five seconds, or ``--long``, nearly as long as the main job's. Two trials run at once on two cores, so
+that what the sender takes, training lacks; over HTTP the server is on the same cores too. The sender is a thread of the
+driver: its processor time is given beside the wall time, which other work disturbs.
 """
 
 import argparse
@@ -36,9 +36,13 @@ from aesearch.tuner import Where, run_study
 ASKED = {"SQLite": "under 2%", "HTTP": "under 5%"}
 
 
-def space(trial: optuna.Trial) -> TrainConfig:
+SHORT = Sprites(resolution=32, scales=3, orientations=4, positions=8)
+LONG = Sprites(resolution=32, scales=3, orientations=8, positions=16)
+
+
+def space(trial: optuna.Trial, data: Sprites = SHORT) -> TrainConfig:
     return TrainConfig(
-        data=Sprites(resolution=32, scales=3, orientations=4, positions=8),
+        data=data,
         network=MLP((128, 128)),
         latent_dim=trial.suggest_int("latent_dim", 4, 16),
         objective=BetaVAE(trial.suggest_float("beta", 0.25, 16.0, log=True)),
@@ -100,10 +104,14 @@ def processor_seconds(process: psutil.Process) -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
 
 
-def measure(name: str, trials: int, data: Path, uri: str, process: psutil.Process | None) -> Measured:
+def long_space(trial: optuna.Trial) -> TrainConfig:
+    return space(trial, LONG)
+
+
+def measure(study: Study, data: Path, uri: str, process: psutil.Process | None) -> Measured:
     """A study of its own, tracked at ``uri`` or, where that is empty, not at all."""
-    folder = Path(tempfile.mkdtemp())
-    ledger = Ledger.open(Study(name, space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=trials), folder)
+    trials = study.n_trials or 0
+    ledger = Ledger.open(study, Path(tempfile.mkdtemp()))
     tracker = Timed(uri or "sqlite:///unused.db", ledger.describe(), ledger.folder / "trials")
     before = processor_seconds(process) if process else 0.0
     if uri:
@@ -130,7 +138,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--long", action="store_true")
     asked = parser.parse_args()
+
+    def study(name: str, trials: int) -> Study:
+        made = long_space if asked.long else space
+        return Study(name, made, (Minimize("val/mse"), Maximize("val/mig")), n_trials=trials)
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ray.init(
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40, object_store_memory=128 * 1024**2
@@ -141,11 +155,11 @@ def main() -> None:
         stores = {"none": "", "SQLite": f"sqlite:///{name}/mlflow.db", "HTTP": address}
         os.chdir(name)
         create_store(stores["SQLite"])
-        measure("warm_up", 3, data, "", None)
+        measure(study("warm_up", 3), data, "", None)
         for number in range(asked.rounds):
             for store, uri in stores.items():
                 own = process if store == "HTTP" else None
-                found[store].append(measure(f"tracking_{number}", asked.trials, data, uri, own))
+                found[store].append(measure(study(f"tracking_{number}", asked.trials), data, uri, own))
                 print(f"round {number + 1}, {store}: {found[store][-1]}", flush=True)
     print_table(
         [

@@ -1,9 +1,12 @@
-"""What changes of a trial after its end: replicas are added, its model is discarded. Against a real SQLite store."""
+"""What changes of a trial after its end: replicas are added, its model is discarded. Against a real SQLite
+store and a real server."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from mlflow import MlflowClient
+from servers import MlflowServer
 from test_tracking import five_hours_ago, runs, track, uri, write_trial
 
 from aesearch.records import Record
@@ -54,8 +57,17 @@ def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_p
     assert rows.groupby("trial").size().to_dict() == {0: 4, 1: 3}
 
 
-@pytest.mark.parametrize("sent", [True, False])
-def test_a_model_that_is_discarded_goes_from_its_run_too(uri, tmp_path, sent):
+@pytest.fixture
+def server(tmp_path) -> Iterator[str]:
+    server = MlflowServer(tmp_path)
+    server.start()
+    yield server.uri
+    server.kill()
+
+
+@pytest.mark.parametrize(("store", "sent"), [("uri", True), ("uri", False), ("server", True)])
+def test_a_model_that_is_discarded_goes_from_its_run_too(request, tmp_path, store, sent):
+    uri = request.getfixturevalue(store)
     records = tmp_path / "records"
     write_trial(records, 0, "COMPLETE")
     write_trial(records, 1, "COMPLETE")

@@ -27,7 +27,7 @@ PROTOCOL = [
 CERTAINTY = (
     "Chances and 95 % intervals are of the medians over ever more seeds: 2,000 draws of each trial's median, with a "
     "spread drawn towards that of all trials (two degrees of freedom) and Student's tails. Seeds count as independent, "
-    "though all trials share them."
+    "though all trials share them; an interval knows nothing of a metric's bounds."
 )
 # What is said of a metric only where it was measured, by the beginning of its name.
 EXPLAINED = {

@@ -246,7 +246,8 @@ class Sender:
     def _discard(self, key: int, record: Record) -> None:
         """Remove the model that the study does not keep from its run."""
         run = self.runs[key]
-        store = get_artifact_repository(self._client.get_run(run).info.artifact_uri)
+        address = self._client.get_run(run).info.artifact_uri
+        store = get_artifact_repository(address, tracking_uri=located(self.uri))
         for name in {file.path for file in self._client.list_artifacts(run, "model")}:
             if Path(name).name in MODEL_FILES:
                 store.delete_artifacts(name)  # type: ignore[no-untyped-call]

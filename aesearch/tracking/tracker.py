@@ -10,6 +10,7 @@ from aesearch.tracking.sender import Sender
 from aesearch.tracking.store import LOST, first_line, is_local, is_refusal, unreachable
 
 PAUSES = (1.0, 30.0)  # between tries, the first and the longest: each is twice the one before
+GATHERED_SECONDS = 2.0  # news of so long are sent together: an epoch of its own costs as much as many
 OPENING_SECONDS = 3.0  # how long a server may take to say at the start that it refuses
 LAST_SECONDS = {"FINISHED": 15.0, "FAILED": 5.0, "KILLED": 3.0}  # how long a server is waited for at the end
 
@@ -88,6 +89,7 @@ class Tracker:
                 if sent:
                     pause = PAUSES[0]
                     self._news.wait_for(lambda: self._backlog or self._status)
+                    self._news.wait_for(lambda: self._status, GATHERED_SECONDS)
                 else:
                     # News do not shorten a pause; the end does.
                     closing = bool(self._status)
