@@ -16,10 +16,10 @@ __all__ = ["uri"]
 
 
 def add_replicas(record: Record) -> None:
-    """A fourth replica, as joining leaves the record."""
+    """A fourth replica, as joining leaves the record; it is best in the first epoch."""
     lines = record.history()
     for line in lines:
-        line["metrics"] = {name: [*values, 9.0] for name, values in line["metrics"].items()}
+        line["metrics"] = {name: [*values, 9.0 * line["epoch"] - 9.0] for name, values in line["metrics"].items()}
     (record.folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = record.read("result.json")
     result["metrics"] = {name: [*values, 0.25] for name, values in result["metrics"].items()}
@@ -34,6 +34,10 @@ def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_p
     records = tmp_path / "records"
     write_trial(records, 0, "COMPLETE")
     write_trial(records, 1, "COMPLETE")
+    history = records / "00000" / "history.jsonl"
+    *first, last = map(json.loads, history.read_text().splitlines())
+    last["metrics"]["val/mse"][2] = 0.18
+    history.write_text("".join(json.dumps(line) + "\n" for line in (*first, last)))
     tracker = track(uri, records, [0, 1])
     before = {run.info.run_id: run for run in runs(uri)}
     if back:
@@ -50,6 +54,8 @@ def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_p
     other = next(run for run in runs(uri) if run.data.tags.get("aesearch.trial") == "1")
     assert run.info.status == "FINISHED"
     assert run.data.metrics["final/val/mse"] == 0.225
+    assert before[run.info.run_id].data.metrics["best/val/mse"] == 0.18, "of the last epoch"
+    assert run.data.metrics["best/val/mse"] == pytest.approx(0.15), "of the first, of (0.3, 0.1, 0.2, 0)"
     assert other.data.metrics == before[other.info.run_id].data.metrics
     client = MlflowClient(uri)
     assert [p.step for p in client.get_metric_history(run.info.run_id, "val/mse")] == [1, 2, 3]

@@ -34,15 +34,18 @@ def final_points(measured: dict[str, Any], step: int, time_ms: int) -> list[Metr
 
 
 def best_points(
-    searched: list[list[str]], epochs: list[dict[str, Any]], measured: dict[str, Any], time_ms: int
+    searched: list[list[str]], epochs: list[dict[str, Any]], measured: dict[str, Any], time_ms: int, added: bool
 ) -> list[Metric]:
     """``best/*`` of each searched metric: the best median over replicas of all epochs, at its epoch.
 
     searched: [name, direction] pairs. A metric that is measured only at the end has its value of then, at ``time_ms``.
+    Where replicas were ``added``, all are at the last epoch: of two points MLflow calls that of the higher step latest.
     """
     found = []
     for name, direction in searched:
         lines = [(line["metrics"].get(name), line["time_ms"], line["epoch"]) for line in epochs]
+        if added:
+            lines = [(values, time_ms, epochs[-1]["epoch"]) for values, _, _ in lines]
         if epochs and not any(values for values, _, _ in lines):
             lines = [(measured["metrics"].get(name), time_ms, epochs[-1]["epoch"])]
         points = [

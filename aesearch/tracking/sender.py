@@ -216,7 +216,7 @@ class Sender:
             measured = record.measured()
             if result := record.read("result.json"):
                 points += final_points(measured, epochs[-1]["epoch"], result["time_ms"])
-            points += best_points(self.info["metrics"], epochs, measured, _end(record))
+            points += best_points(self.info["metrics"], epochs, measured, _end(record), added=first is not None)
         params = record.read("trial.json")["params"] if key not in self._epochs else {}
         _log_points(self._client, run, points, [Param(name, str(value)) for name, value in params.items()])
         self._epochs[key] = len(epochs)
