@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/python -m aesearch run studies/beta_sweep.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
