@@ -174,22 +174,11 @@ def _search(queue: Queue, where: Where, searcher: "QueueSearcher") -> str:
         ),
     )
     try:
-        with _own_sigint():
+        with _handler_kept(signal.SIGINT):
             tuner.fit()
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
-
-
-@contextmanager
-def _own_sigint() -> Iterator[None]:
-    """Put the handler of SIGINT back: Tune leaves its own, which would swallow the next Ctrl-C."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
 
 
 def _check_room(folder: Path, broken: str = "") -> None:
@@ -291,7 +280,7 @@ def _ray(where: Where) -> Any:
     if started:
         try:
             _probe(options["address"])
-            with _sigterm_kept():
+            with _handler_kept(signal.SIGTERM):
                 ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
@@ -301,7 +290,7 @@ def _ray(where: Where) -> Any:
         yield
     finally:
         if started:
-            with _sigterm_kept(), _nothing_collected():
+            with _handler_kept(signal.SIGTERM), _nothing_collected():
                 ray.shutdown()
 
 
@@ -317,14 +306,15 @@ def _nothing_collected() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_kept() -> Any:
-    """Ray takes SIGTERM for itself when it starts, and when it has stopped leaves it without any handler."""
-    before = signal.getsignal(signal.SIGTERM)
+def _handler_kept(number: signal.Signals) -> Iterator[None]:
+    """Put a signal's handler back: Ray takes SIGTERM when it starts and leaves none when it stops; Tune leaves its own
+    for SIGINT, which would swallow the next Ctrl-C."""
+    before = signal.getsignal(number)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(number, before)
 
 
 @contextmanager

@@ -14,24 +14,20 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 from servers import MlflowServer, free_port
-from test_cli import STUDY, here, start
+from test_cli import STUDY, folder, here, start
 
 from aesearch.__main__ import main
 from aesearch.ledger import take_lock
 
-__all__ = ["here"]
+__all__ = ["folder", "here"]
 
 SMALL = STUDY.replace("n_trials=4", "n_trials=2, comparisons=(UDR(),)").replace("epochs=3", "epochs=2")
 SMALL = SMALL.replace("\ndef space", "from aesearch.scores import UDR\n\ndef space")
 
 
-@pytest.fixture
-def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("AESEARCH_DATA", str(data_root))
-    # The drivers of these tests start a Ray of their own, beside the one of the other tests.
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    (in_tmp / "small.py").write_text(SMALL)
-    return in_tmp
+@pytest.fixture(autouse=True)
+def smaller(folder: Path) -> None:
+    (folder / "small.py").write_text(SMALL)
 
 
 def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, here):
