@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from heapq import heapreplace
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, pstdev
 
 import cloudpickle
+import numpy as np
 import torch
+from optuna.trial import FixedTrial
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesearch.model import save_artifacts
@@ -28,6 +31,7 @@ TRIAL_SECONDS = 0.15  # of a trial beside its training
 START_SECONDS = 8.0  # of Ray, and of the report
 OPERATIONS = 2e9  # a second, that any core manages
 QUICK_STEPS = 3
+MOST_DRAWS, MOST_DRAWN = 200, 200_000  # of whole studies, and of their trials in all
 DRIVER_BYTES = 1.2e9  # of memory, of the driver and of Ray's own processes
 
 
@@ -46,9 +50,9 @@ class Cost:
 class Plan:
     """What a study would cost, on this machine, of ``trials`` trials, ``concurrent`` at once.
 
-    seconds: of wall time; low, high: between these in 19 of 20 cases, as far as a probe can tell. trials_cost: of a
-    random sample of the space. hours: of the CPUs or GPUs that trials hold. disk, memory: bytes, at the most. probed:
-    how many kinds of models of how many. device: whether trials run on GPUs.
+    seconds: of wall time; low, high: between these in 19 of 20 cases, as far as a probe can tell. sample: of a random
+    sample of the space, or of each trial of a grid. hours: of the CPUs or GPUs that trials hold. disk, memory: bytes,
+    at the most. probed: how many kinds of models of how many. device: whether trials run on GPUs.
     """
 
     trials: int
@@ -78,7 +82,7 @@ def work(config: TrainConfig) -> float:
 def make_plan(study: Study, data: Path, trials: int) -> Plan:
     """Probe a study's smallest and largest models of each kind, as many at once as would train at once."""
     cpus, gpus, concurrent = study.shares(trials, os.cpu_count() or 1, torch.cuda.device_count())
-    configs = [config for _, config in study.probes]
+    configs = _configs(study, trials)
     kinds: dict[str, list[TrainConfig]] = {}
     for config in configs:
         kinds.setdefault(_kind(config), []).append(config)
@@ -99,6 +103,15 @@ def make_plan(study: Study, data: Path, trials: int) -> Plan:
     known = [config for config in configs if _kind(config) in ends]
     sample = [_cost(config, ends[_kind(config)]) for config in known]
     return _summed(study, trials, concurrent, sample, (cpus, gpus), (len(common), len(kinds)))
+
+
+def _configs(study: Study, trials: int) -> list[TrainConfig]:
+    """The trials of a grid in their order, or evenly some of a large one; of other searches a random sample."""
+    if study.sampler != "grid":
+        return [config for _, config in study.probes]
+    points = study.grid()[:trials]
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), len(study.probes))).round().astype(int))
+    return [study.config(FixedTrial(points[place])) for place in kept]
 
 
 @dataclass(frozen=True)
@@ -181,6 +194,14 @@ def _cost(config: TrainConfig, ends: tuple[Measured, Measured]) -> Cost:
     )
 
 
+def makespan(seconds: Sequence[float], concurrent: int) -> float:
+    """When the last of trials ends that take so many ``seconds`` and begin in turn, as soon as there is room."""
+    ends = [0.0] * concurrent
+    for one in seconds:
+        heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
 def _summed(
     study: Study,
     trials: int,
@@ -191,11 +212,15 @@ def _summed(
 ) -> Plan:
     seconds = [cost.seconds for cost in sample]
     mean = fmean(seconds)
-    chance = stdev(seconds) / mean / math.sqrt(trials) if study.sampler != "grid" else 0.0
-    doubt = 2 * math.hypot(chance, DOUBT / 2)
+    rng = np.random.default_rng(0)
+    if study.sampler == "grid" and len(seconds) == trials:
+        spans = [makespan(seconds, concurrent)]
+    else:
+        draws = max(2, min(MOST_DRAWS, MOST_DRAWN // trials))
+        spans = [makespan(rng.choice(seconds, trials).tolist(), concurrent) for _ in range(draws)]
+    doubt = 2 * math.hypot(pstdev(spans) / fmean(spans), DOUBT / 2)
     most = study.adaptive.most / study.adaptive.first if study.adaptive else 1.0
-    # At the end fewer trials than fit are left: half of one on average.
-    wall = START_SECONDS + mean * (trials / concurrent + (concurrent - 1) / concurrent / 2)
+    wall = START_SECONDS + fmean(spans)
     kept = trials if study.keep is None or study.comparisons else min(trials, (study.keep + 5) * len(study.searched))
     return Plan(
         trials,

@@ -10,7 +10,7 @@ from aesearch import Adaptive, Minimize, Pareto, Study, TrainConfig
 from aesearch.errors import UserError
 from aesearch.networks import MLP
 from aesearch.objectives import IWAE, VAE, Reconstruction
-from aesearch.plan import Measured, Plan, _cost, lines, make_plan, quick, span, work
+from aesearch.plan import Measured, Plan, _cost, lines, make_plan, makespan, quick, span, work
 from aesearch.train import probe
 
 
@@ -62,7 +62,7 @@ def planned(data_root) -> Plan:
 def test_a_plan_sums_up(planned):
     mean = sum(cost.seconds for cost in planned.sample) / len(planned.sample)
     assert planned.concurrent == 1
-    assert planned.seconds == pytest.approx(8 + 20 * mean)
+    assert planned.seconds == pytest.approx(8 + 20 * mean, rel=0.02), "the mean of many draws"
     assert planned.hours == pytest.approx(20 * mean / 3600)
     assert planned.low < planned.seconds < planned.high
     assert planned.probed == (1, 1)
@@ -79,6 +79,25 @@ def test_a_plan_in_words(planned):
     assert " of memory, " in second
     assert third.startswith("the study: about ")
     assert fourth == "Pareto(grace=2, factor=2) makes it less"
+
+
+def test_a_study_ends_with_its_last_trial():
+    assert makespan([1.0, 2.0, 3.0], 1) == 6.0
+    assert makespan([1.0, 2.0, 3.0], 2) == 4.0, "the third begins after the first"
+    assert makespan([3.0, 2.0, 1.0], 2) == 3.0
+    assert makespan([5.0], 4) == 5.0
+
+
+def test_a_grid_is_planned_by_its_own_trials(data_root):
+    def grid(trial):
+        return config(trial.suggest_categorical("hidden", [8, 512, 16]), epochs=3, replicas=2)
+
+    study = Study("g", grid, Minimize("val/mse"), sampler="grid")
+    whole, two = (make_plan(study, data_root, trials) for trials in (3, 2))
+    assert [len(whole.sample), len(two.sample)] == [3, 2]
+    assert whole.sample[1].model == max(cost.model for cost in whole.sample)
+    assert whole.sample[1].model == two.sample[1].model
+    assert whole.seconds == pytest.approx(8 + makespan([cost.seconds for cost in whole.sample], whole.concurrent))
 
 
 def test_more_replicas_widen_a_plan(planned, data_root):
