@@ -12,24 +12,20 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import psutil
 from mlflow import MlflowClient
+from server import Server
 from table import print_table
-
-from aesearch.tracking import create_store
 
 TRIALS, EPOCHS, REPLICAS = 12, 10, 2
 WRONG = (
@@ -84,50 +80,6 @@ study = Study(
     checkpoint_seconds=0.2,
 )
 '''
-
-
-@dataclass
-class Server:
-    """An MLflow server below ``folder``, at an address of its own."""
-
-    folder: Path
-    process: subprocess.Popen[bytes] | None = None
-    port: int = 0
-
-    def __post_init__(self) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        store = f"sqlite:///{self.folder}/server.db"
-        create_store(store)
-        options = ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "artifacts")]
-        options += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def begin(folder: Path) -> list[str]:

@@ -9,14 +9,8 @@ driver: its processor time is given beside the wall time, which other work distu
 
 import argparse
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +18,7 @@ from statistics import median
 import optuna
 import psutil
 import ray
+from server import Server
 from table import print_table
 
 from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
@@ -34,8 +29,6 @@ from aesearch.tracking import Tracker, create_store
 from aesearch.tuner import Where, run_study
 
 ASKED = {"SQLite": "under 2%", "HTTP": "under 5%"}
-
-
 SHORT = Sprites(resolution=32, scales=3, orientations=4, positions=8)
 LONG = Sprites(resolution=32, scales=3, orientations=8, positions=16)
 
@@ -73,31 +66,6 @@ class Measured:
     wall: float
     sender: float = 0.0
     server: float = 0.0
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """A server on 127.0.0.1, over SQLite and with its artifacts."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    store = f"sqlite:///{folder}/server.db"
-    create_store(store)
-    options = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    options += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-m", "mlflow", "server", *options]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        try:
-            yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
-        finally:
-            process.terminate()
 
 
 def processor_seconds(process: psutil.Process) -> float:
@@ -150,9 +118,12 @@ def main() -> None:
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40, object_store_memory=128 * 1024**2
     )
     found: dict[str, list[Measured]] = {"none": [], "SQLite": [], "HTTP": []}
-    with tempfile.TemporaryDirectory() as name, server(Path(name)) as (address, process):
+    with tempfile.TemporaryDirectory() as name:
+        server = Server(Path(name))
+        server.start()
+        process = psutil.Process(server.process.pid)
         data = Path(name) / "data"
-        stores = {"none": "", "SQLite": f"sqlite:///{name}/mlflow.db", "HTTP": address}
+        stores = {"none": "", "SQLite": f"sqlite:///{name}/mlflow.db", "HTTP": server.uri}
         os.chdir(name)
         create_store(stores["SQLite"])
         measure(study("warm_up", 3), data, "", None)
@@ -161,6 +132,7 @@ def main() -> None:
                 own = process if store == "HTTP" else None
                 found[store].append(measure(study(f"tracking_{number}", asked.trials), data, uri, own))
                 print(f"round {number + 1}, {store}: {found[store][-1]}", flush=True)
+        server.kill()
     print_table(
         [
             "MLflow's store",

@@ -316,9 +316,8 @@ def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> No
 class Sent:
     """What was sent: of how many trials, how many points. runs: of all trials. finished: whether none is to come.
 
-    add_report: keeps the files of the report, in a folder, at the study's run.
-    Raises UserError where the store is lost.
-    reported: whether it has them.
+    reported: whether the study's run has the files of the report. add_report: keeps them there, from a folder; raises
+    UserError where the store is lost.
     """
 
     trials: int
