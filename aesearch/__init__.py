@@ -31,9 +31,22 @@ if TYPE_CHECKING:
         Wine,
     )
     from aesearch.model import Model, load_model
-    from aesearch.seeds import Adaptive
-    from aesearch.stopping import ASHA, Hyperband, Median, Pareto, Plateau
-    from aesearch.study import AtLeast, AtMost, Best, Maximize, Minimize, Study, load_study, size
+    from aesearch.study import (
+        ASHA,
+        Adaptive,
+        AtLeast,
+        AtMost,
+        Best,
+        Hyperband,
+        Maximize,
+        Median,
+        Minimize,
+        Pareto,
+        Plateau,
+        Study,
+        load_study,
+        size,
+    )
     from aesearch.train import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -42,12 +55,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
-    "Adaptive": "aesearch.seeds",
-    "ASHA": "aesearch.stopping",
-    "Hyperband": "aesearch.stopping",
-    "Median": "aesearch.stopping",
-    "Pareto": "aesearch.stopping",
-    "Plateau": "aesearch.stopping",
+    "Adaptive": "aesearch.study",
+    "ASHA": "aesearch.study",
+    "Hyperband": "aesearch.study",
+    "Median": "aesearch.study",
+    "Pareto": "aesearch.study",
+    "Plateau": "aesearch.study",
     "AtLeast": "aesearch.study",
     "AtMost": "aesearch.study",
     "Best": "aesearch.study",

@@ -20,7 +20,6 @@ from optuna.trial import FixedTrial
 from torch.utils.flop_counter import FlopCounterMode
 
 from aesearch.model import save_artifacts
-from aesearch.seeds import Adaptive
 from aesearch.study import Study
 from aesearch.train import TrainConfig, probe
 
@@ -148,7 +147,7 @@ def _measure(task: tuple[bytes, Path, str]) -> Measured:
     costs = probe(config, data, device, STEPS, cache=root)
     assert costs.result is not None
     with tempfile.TemporaryDirectory() as name:
-        save_artifacts(Path(name), replace(config, replicas=config.first_replicas), costs.result, data)
+        save_artifacts(Path(name), config, costs.result, data)
         model = sum(file.stat().st_size for file in Path(name).iterdir())
     return Measured(
         work(config),
@@ -244,7 +243,7 @@ def quick(study: Study, data: Path, trials: int) -> float:
     largest = max((config for _, config in study.probes), key=lambda config: work(config) * config.epochs)
     loaded = largest.data.load(data)
     steps = largest.epochs * -(-len(loaded.train) // largest.batch_size) * trials / concurrent
-    replicas = largest.replicas.most if isinstance(largest.replicas, Adaptive) else largest.replicas
+    replicas = study.adaptive.most if study.adaptive else largest.replicas
     if work(largest) * replicas * steps / OPERATIONS < 60:
         return 60.0
     costs = probe(replace(largest, replicas=1), loaded, "cuda" if gpus else "cpu", QUICK_STEPS, ends=False)
@@ -253,7 +252,7 @@ def quick(study: Study, data: Path, trials: int) -> float:
 
 def lines(plan: Plan, study: Study) -> list[str]:
     """A plan in words."""
-    replicas = study.probes[0][1].replicas
+    replicas = study.adaptive or study.probes[0][1].replicas
     holds = f"gpus={study.gpus:g}" if study.gpus else f"cpus={study.cpus:g}" if not plan.device else "a share of a GPU"
     sizes = sorted(plan.sample, key=lambda cost: cost.seconds)
     least, most = sizes[0], sizes[-1]

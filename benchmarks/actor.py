@@ -14,10 +14,11 @@ import psutil
 from table import print_table
 
 from aesearch import Minimize, Sprites, Study, TrainConfig
-from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.tuner import Where, run_study
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
 
 
 def main() -> None:

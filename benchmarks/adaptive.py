@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from table import print_table
 
-from aesearch.seeds import Adaptive, more
-from aesearch.stopping import front
-from aesearch.study import Minimize, Study, load_study
+from aesearch.pareto import front
+from aesearch.search.more_replicas import more
+from aesearch.study import Adaptive, Minimize, Study, load_study
 from aesearch.train import train
 
 MOST = 5

@@ -17,11 +17,12 @@ import torch
 from table import print_table
 
 from aesearch import Minimize, Sprites, Study, TrainConfig
-from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
 from aesearch.train import train
-from aesearch.tuner import Where, run_study
 
 DATA = Path.home() / ".cache" / "aesearch"
 

@@ -14,11 +14,12 @@ import optuna
 from table import print_table
 
 from aesearch import Minimize, Sprites, Study, TrainConfig
-from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import Reconstruction
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
 from aesearch.tracking import Tracker
-from aesearch.tuner import Where, run_study
 
 
 def space(trial: optuna.Trial) -> TrainConfig:

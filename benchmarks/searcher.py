@@ -18,7 +18,7 @@ from table import print_table
 from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.stopping import hypervolume
+from aesearch.pareto import hypervolume
 from aesearch.train import train
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random")

@@ -16,7 +16,7 @@ import torch
 from table import print_table
 
 from aesearch import Pareto, load_study
-from aesearch.stopping import hypervolume
+from aesearch.pareto import hypervolume
 from aesearch.train import train
 
 STUDY = Path(__file__).parents[1] / "studies" / "beta_sweep.py"

@@ -6,7 +6,7 @@ import platform
 
 from tabulate import tabulate
 
-from aesearch.ledger import code_version
+from aesearch.search.state import code_version
 
 
 def print_table(headers: list[str], rows: list[list[str]]) -> None:

@@ -22,11 +22,12 @@ from server import Server
 from table import print_table
 
 from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
-from aesearch.ledger import Ledger
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
 from aesearch.tracking import Tracker, create_store
-from aesearch.tuner import Where, run_study
 
 ASKED = {"SQLite": "under 2%", "HTTP": "under 5%"}
 SHORT = Sprites(resolution=32, scales=3, orientations=4, positions=8)

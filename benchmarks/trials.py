@@ -18,16 +18,17 @@ import optuna
 from ray import tune
 from table import print_table
 
-import aesearch.tuner
 from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
-from aesearch.ledger import Ledger
+from aesearch.commands.progress import Progress
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.progress import Progress
 from aesearch.records import Record
+from aesearch.search import driver
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
 from aesearch.tracking import Tracker
 from aesearch.train import Epoch
-from aesearch.tuner import Where, run_study
 
 PART = 100
 
@@ -60,7 +61,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.pop("RAY_ADDRESS", None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    aesearch.tuner.run_trial = nothing
+    driver.run_trial = nothing
     metrics = (Minimize("val/mse"), Maximize("val/mig"))
     study = Study("nothing", space, metrics, n_trials=asked.trials, sampler=asked.sampler)
     with tempfile.TemporaryDirectory() as name:

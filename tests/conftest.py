@@ -8,14 +8,17 @@ from pathlib import Path
 # that wait in a spin for those of another make small networks ten times slower. Read when torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest
+import subprocess
+from collections.abc import Callable
 
-from aesearch.datasets import Data, Sprites
+import pytest
+from helpers.command_line import STUDY
+from helpers.small import TINY
+
+from aesearch.__main__ import main
+from aesearch.datasets import Data
 
 MNIST_ROOT = Path(__file__).parents[2] / "shared" / "data"
-
-# 3 x 2 x 2 x 8 x 8 = 768 images of 16 x 16: rendered in a moment, with five varying factors.
-TINY = Sprites(resolution=16, scales=2, orientations=2, positions=8)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,34 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AESEARCH_DATA", str(data_root))
+    # The drivers of these tests start a Ray of their own, beside the one of the other tests.
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (in_tmp / "small.py").write_text(STUDY)
+    return in_tmp
+
+
+@pytest.fixture
+def here(
+    folder: Path, local_ray: None, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As ``aesearch``, in this process and with its Ray, which is much quicker."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        try:
+            status = main(list(arguments))
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def uri(in_tmp: Path) -> str:
+    return f"sqlite:///{in_tmp}/mlflow.db"

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import TINY
-from test_study import make
+from helpers.small import TINY, make
 
 from aesearch import Adaptive, Minimize, Pareto, Study, TrainConfig
 from aesearch.errors import UserError
@@ -103,7 +102,7 @@ def test_a_grid_is_planned_by_its_own_trials(data_root):
 def test_more_replicas_widen_a_plan(planned, data_root):
     from aesearch.plan import _summed
 
-    adaptive = Study("s", lambda t: replace(space(t), replicas=Adaptive(2, 6)), Minimize("val/mse"), n_trials=20)
+    adaptive = Study("s", space, Minimize("val/mse"), n_trials=20, replicas=Adaptive(2, 6))
     plan = _summed(adaptive, 20, 1, planned.sample, (1.0, 0.0), (1, 1))
     assert plan.low == pytest.approx(planned.low)
     assert plan.high == pytest.approx(3 * planned.high)

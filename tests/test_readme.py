@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aesearch import metrics
-from aesearch.__main__ import make_parser
+from aesearch.commands.parser import make_parser
 from aesearch.protocols import READY
 from aesearch.scores.disentanglement import MEASURES
 from aesearch.use.cli import ACTIONS
@@ -52,7 +52,7 @@ def test_every_command_and_option_that_it_names_is_there(command):
         ("scores", "Comparison", "models"),
         ("networks", "Network", "models"),
         ("datasets", "Dataset", "data"),
-        ("stopping", "Rule", "search"),
+        ("study", "Rule", "search"),
     ],
 )
 def test_the_guides_name_every_value_of_a_kind(room, kind, guide):

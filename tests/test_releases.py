@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aesearch.ledger import Ledger
 from aesearch.model import load_model
-from aesearch.results import local_results
+from aesearch.records import local_results
+from aesearch.search.ledger import Ledger
 from aesearch.study import load_study
 
 RELEASES = sorted((Path(__file__).parent / "releases").iterdir())

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aesearch.seeds import Adaptive, forecasts, front_chances, locations, more, spreads
-from aesearch.stopping import front
+from aesearch.pareto import front, on_front
+from aesearch.search.more_replicas import more
+from aesearch.seeds import forecasts, locations, spreads
+from aesearch.study import Adaptive
 
 
 def test_spreads_are_drawn_towards_the_common_one():
@@ -59,19 +61,19 @@ def test_forecasts_are_calibrated():
 
 @given(arrays(float, (7, 2), elements=st.integers(0, 1000).map(float), unique=True))
 def test_without_noise_the_chance_is_membership(costs):
-    chances = front_chances(costs[None])
+    chances = on_front(costs[None]).mean(0)
     dominated = [any((other <= one).all() and (other < one).any() for other in costs) for one in costs]
     assert chances.tolist() == [0.0 if bad else 1.0 for bad in dominated]
 
 
 @given(arrays(float, (6, 1), elements=st.integers(0, 1000).map(float), unique=True))
 def test_with_one_metric_only_the_best_is_on_the_front(costs):
-    assert front_chances(costs[None]).tolist() == [float(cost == costs.min()) for cost in costs[:, 0]]
+    assert on_front(costs[None]).mean(0).tolist() == [float(cost == costs.min()) for cost in costs[:, 0]]
 
 
 def test_chances_are_those_of_two_equal_trials():
     values = [np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]])]
-    chances = front_chances(locations(values))
+    chances = on_front(locations(values)).mean(0)
     assert chances.sum() == pytest.approx(1.0)
     assert chances[0] == pytest.approx(0.5, abs=0.04)
 

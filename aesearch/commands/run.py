@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aesearch.commands.options import DEFAULT_HOME, data_folder, overridden, store_option
-from aesearch.commands.results import register_knee, write_report
+from aesearch.commands.report import register_knee, write_report
 from aesearch.errors import UserError
 
 if TYPE_CHECKING:
-    from aesearch.budgets import Budget
-    from aesearch.ledger import Ledger
+    from aesearch.search.budgets import Budget
+    from aesearch.search.cluster import Where
+    from aesearch.search.ledger import Ledger
     from aesearch.study import Study
     from aesearch.tracking import Tracker
-    from aesearch.tuner import Where
 
 ASKED_SECONDS = 3600
 
@@ -35,11 +35,12 @@ def _run(options: argparse.Namespace) -> int:
         study = _forked(study, options.fork)
 
     # Only now: a wrong study file is to be told before the slow imports.
-    from aesearch.budgets import Budget
     from aesearch.datasets import contents_checked
-    from aesearch.ledger import Ledger, move_aside
+    from aesearch.search.budgets import Budget
+    from aesearch.search.cluster import Where
+    from aesearch.search.ledger import Ledger
+    from aesearch.search.state import move_aside
     from aesearch.tracking import Tracker
-    from aesearch.tuner import Where
 
     data = data_folder(options.data)
     digests = {}
@@ -86,8 +87,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _search(ledger: "Ledger", where: "Where", notify: Callable[[int], None], budget: "Budget") -> str:
     """Run the trials that are missing and compare all models: FINISHED, or KILLED by a person or the budget."""
-    from aesearch.progress import Progress
-    from aesearch.tuner import run_study
+    from aesearch.commands.progress import Progress
+    from aesearch.search.driver import run_study
 
     name, status = ledger.study.name, "KILLED"
     progress = Progress(name, ledger.total, ledger.counts, ledger.best)
@@ -106,9 +107,8 @@ def _search(ledger: "Ledger", where: "Where", notify: Callable[[int], None], bud
 
 def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> None:
     """Measure what a study asks of all its models together."""
-    from aesearch.records import merged
+    from aesearch.records import local_results, merged
     from aesearch.rescore import ACROSS, compare
-    from aesearch.results import local_results
 
     study, results = ledger.study, local_results(ledger.folder)
     complete = results.trials[results.trials["state"] == "COMPLETE"]
@@ -143,7 +143,7 @@ def _tell_missing(options: argparse.Namespace, name: str, tracker: "Tracker") ->
 
 def _finish(options: argparse.Namespace, ledger: "Ledger", tracker: "Tracker") -> None:
     """The report of a study, from MLflow or, where that is lost, from the records; its knee is registered."""
-    from aesearch.results import local_results
+    from aesearch.records import local_results
     from aesearch.tracking import read_study, shown
 
     name, results = ledger.study.name, None

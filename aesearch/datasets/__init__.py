@@ -1,11 +1,11 @@
 """Data sets, as values: what they are called, what shape they have, how they load."""
 
 from aesearch.datasets.arrays import Arrays
-from aesearch.datasets.base import Data, Dataset, is_picture
 from aesearch.datasets.bundled import BreastCancer, Digits, Iris, Wine
 from aesearch.datasets.cache import contents_checked, forget
 from aesearch.datasets.cars3d import Cars3D
 from aesearch.datasets.celeba import CelebA
+from aesearch.datasets.dataset import Data, Dataset, is_picture
 from aesearch.datasets.dsprites import DSprites
 from aesearch.datasets.folder import ImageFolder
 from aesearch.datasets.items import Items, read_items

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
 from aesearch.errors import UserError, nearest
 
 ITEMS = ("images", "x", "data", "x_train", "X")

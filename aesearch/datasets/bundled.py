@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aesearch.datasets.base import Data, Dataset, Shape, held_out, stratified_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, stratified_split
 from aesearch.datasets.table import from_frame
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aesearch.datasets.base import Data, Dataset, Shape
 from aesearch.datasets.cache import cached, key
+from aesearch.datasets.dataset import Data, Dataset, Shape
 from aesearch.datasets.folder import read_images
 from aesearch.errors import UserError, nearest
 

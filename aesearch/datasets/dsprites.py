@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Shape
+from aesearch.datasets.dataset import Shape
 from aesearch.datasets.download import fetch
 from aesearch.datasets.ground_truth import SIDE, GroundTruth, check_grid, fill_from_npz, npz_chunks
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split
 from aesearch.datasets.cache import cached, key
+from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
 from aesearch.errors import UserError
 
 ENDINGS = "png apng jpg jpeg jpe jfif jp2 j2k webp avif bmp dib gif ico tif tiff tga pcx sgi qoi pbm pgm ppm pnm pfm"

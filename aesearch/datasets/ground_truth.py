@@ -14,8 +14,8 @@ from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split
 from aesearch.datasets.cache import cached, key
+from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
 from aesearch.errors import UserError
 
 CHUNK = 4096

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.arrays import read_items_array, read_labels_array
-from aesearch.datasets.base import Dataset, is_picture
 from aesearch.datasets.columns import as_text, transform
+from aesearch.datasets.dataset import Dataset, is_picture
 from aesearch.datasets.folder import SUFFIXES, image_files, named, read_images
 from aesearch.datasets.table import SUFFIXES as TABLES
 from aesearch.datasets.table import read_frame

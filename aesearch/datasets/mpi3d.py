@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Shape
+from aesearch.datasets.dataset import Shape
 from aesearch.datasets.ground_truth import SIDE, GroundTruth, fill_from_npz
 from aesearch.errors import UserError, nearest
 

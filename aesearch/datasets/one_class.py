@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aesearch.datasets.base import Data, Dataset, Shape
+from aesearch.datasets.dataset import Data, Dataset, Shape
 from aesearch.errors import UserError, nearest
 
 

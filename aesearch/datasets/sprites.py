@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, held_out, random_split
 from aesearch.datasets.cache import cached
+from aesearch.datasets.dataset import Data, Dataset, held_out, random_split
 from aesearch.errors import UserError, nearest
 
 # Part of every cache file's name: raise it whenever a pixel of any image changes.

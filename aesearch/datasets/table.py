@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, Shape, held_out, random_split, stratified_split
 from aesearch.datasets.columns import MOST_LEVELS, as_text, fit, transform
+from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split, stratified_split
 from aesearch.errors import UserError, nearest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from aesearch.datasets.base import Data, Dataset, Shape
+from aesearch.datasets.dataset import Data, Dataset, Shape
 from aesearch.errors import UserError, nearest
 
 VAL = 5_000

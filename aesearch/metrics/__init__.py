@@ -1,17 +1,17 @@
 """Numbers about a trained model: pure functions on NumPy arrays, usable without the rest of aesearch."""
 
+from aesearch.metrics.activity import active_units, perplexity, sparsity
 from aesearch.metrics.chen import mig_chen
-from aesearch.metrics.codes import active_units, perplexity, sparsity
 from aesearch.metrics.dci import DCI, dci, dci_from_importances
-from aesearch.metrics.detection import auroc, average_precision, fpr_at_tpr, threshold
-from aesearch.metrics.disentanglement import mig, mutual_information, sap, sap_mixed, sap_svm
 from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
 from aesearch.metrics.explicitness import explicitness
 from aesearch.metrics.frechet import frechet, frechet_gaussian, random_conv_features
 from aesearch.metrics.gaps import dcimig, mig_sup, modularity, modularity_from_information
 from aesearch.metrics.infomec import InfoMEC, infomec
 from aesearch.metrics.irs import irs
+from aesearch.metrics.mig_sap import mig, mutual_information, sap, sap_mixed, sap_svm
 from aesearch.metrics.quality import bits_per_dimension, pca_mse, psnr, ssim
+from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr, threshold
 from aesearch.metrics.unlabelled import (
     mean_mutual_information,
     model_centrality,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aesearch.metrics.detection import auroc
+from aesearch.metrics.roc import auroc
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked_pair
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aesearch.metrics.disentanglement import mutual_information
+from aesearch.metrics.mig_sap import mutual_information
 from aesearch.metrics.tables import BINS, Codes, Factors, Matrix, checked, entropies, gap, indices, which_vary
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.metrics.disentanglement import mutual_information
+from aesearch.metrics.mig_sap import mutual_information
 from aesearch.metrics.tables import BINS, Codes, Matrix, binned
 
 ALPHA = 0.1

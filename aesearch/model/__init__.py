@@ -1,7 +1,7 @@
 """Trained models: kept, loaded, used."""
 
 from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
-from aesearch.model.store import DISCARDED, MODEL_FILES, from_json, read_model, restore, save_model, to_json
+from aesearch.model.files import DISCARDED, MODEL_FILES, from_json, read_model, restore, save_model, to_json
 from aesearch.model.trained import Model, load_model
 
 __all__ = [

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aesearch.datasets import Data, is_picture
-from aesearch.model.store import restore, save_model
+from aesearch.model.files import restore, save_model
 from aesearch.model.trained import Images, Labels, Model
 from aesearch.train import Result, TrainConfig
 

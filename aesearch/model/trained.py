@@ -14,7 +14,7 @@ from torch import Tensor
 from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import Codebook
 from aesearch.errors import UserError
-from aesearch.model.store import device_of, read_model, restore
+from aesearch.model.files import device_of, read_model, restore
 from aesearch.objectives import gaussian_kl, kl, pixels
 from aesearch.scores import anomaly_scores
 from aesearch.train import TrainConfig

@@ -1,9 +1,9 @@
 """Encoders and decoders: values that build plain ``nn.Module`` objects for any image shape."""
 
-from aesearch.networks.base import GridNetwork, Network, Shape
 from aesearch.networks.conv import Burgess, Conv
 from aesearch.networks.layers import ACTIVATIONS
 from aesearch.networks.mlp import MLP, MLP1200
+from aesearch.networks.network import GridNetwork, Network, Shape
 from aesearch.networks.resnet import ResNet
 
 __all__ = ["ACTIVATIONS", "MLP", "MLP1200", "Burgess", "Conv", "GridNetwork", "Network", "ResNet", "Shape"]

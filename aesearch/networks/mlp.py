@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from aesearch.networks.base import Network, Shape
 from aesearch.networks.layers import check, dense
+from aesearch.networks.network import Network, Shape
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from aesearch.errors import UserError
-from aesearch.networks.base import GridNetwork, Shape, halvings
 from aesearch.networks.layers import ACTIVATIONS, Norm, check, dropped, normalised
+from aesearch.networks.network import GridNetwork, Shape, halvings
 
 KERNEL = 3
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from aesearch.autoencoder import Output
-from aesearch.objectives.base import Objective, Step, must
 from aesearch.objectives.likelihoods import Likelihood
+from aesearch.objectives.objective import Objective, Step, must
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from aesearch.autoencoder import Output
-from aesearch.objectives.base import Objective, Step, kl, must
 from aesearch.objectives.likelihoods import Likelihood
+from aesearch.objectives.objective import Objective, Step, kl, must
 
 # Kernel widths of the inverse multiquadratic, times 2 L. Tolstikhin et al. 2018, as in their published code.
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -11,8 +11,8 @@ from torch.nn.functional import softplus
 
 from aesearch.autoencoder import Output
 from aesearch.errors import UserError, nearest
-from aesearch.objectives.base import Adversarial, Objective, Step, kl, must
 from aesearch.objectives.likelihoods import Likelihood
+from aesearch.objectives.objective import Adversarial, Objective, Step, kl, must
 
 ESTIMATORS = ("weighted", "stratified")
 

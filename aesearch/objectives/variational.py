@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from aesearch.autoencoder import Output, gaussian_log_density
-from aesearch.objectives.base import Objective, Step, gaussian_kl, kl, must, reconstruction
 from aesearch.objectives.likelihoods import NLL, Likelihood
+from aesearch.objectives.objective import Objective, Step, gaussian_kl, kl, must, reconstruction
 
 
 @dataclass(frozen=True)

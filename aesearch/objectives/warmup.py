@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aesearch.objectives.base import must
+from aesearch.objectives.objective import must
 
 
 class Warmup(ABC):

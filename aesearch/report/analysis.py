@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from scipy.stats import spearmanr
 
 from aesearch.errors import UserError, nearest
-from aesearch.results import Results
+from aesearch.pareto import knee, on_front
+from aesearch.records import Results
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
@@ -22,20 +23,6 @@ LESS_IS_BETTER = frozenset(
     {"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse", "bits_per_dim", "rate", "distortion"}
     | {"frechet_samples", "frechet_reconstructions", "frechet_data", "total_correlation", "mutual_information"}
 )
-
-
-def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows of (N, M) ``costs``, to be minimised, no other row dominates: no dearer in all, cheaper in one."""
-    no_dearer = (costs[:, None] <= costs[None]).all(2)
-    cheaper = (costs[:, None] < costs[None]).any(2)
-    return np.asarray(~(no_dearer & cheaper).any(0))
-
-
-def knee(costs: NDArray[np.float64]) -> int:
-    """The row of (N, M) front ``costs`` nearest to the best of each column, columns scaled to the front's range."""
-    low, high = costs.min(0), costs.max(0)
-    scaled = (costs - low) / np.where(high > low, high - low, 1)
-    return int(np.argmin((scaled**2).sum(1)))
 
 
 def number(value: Any) -> str:
@@ -123,7 +110,7 @@ class Analysis:
     def front(self) -> list[int]:
         """The Pareto-optimal of the feasible trials, along the first searched metric; with one metric, the best."""
         costs = self._costs(self.feasible)
-        chosen = self.feasible[pareto_front(costs)] if len(costs) else self.feasible
+        chosen = self.feasible[on_front(costs)] if len(costs) else self.feasible
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
     @cached_property

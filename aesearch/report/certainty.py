@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aesearch.pareto import on_front
 from aesearch.report.analysis import Analysis, number
-from aesearch.seeds import front_chances, locations
+from aesearch.seeds import locations
 
 CONTENDERS = 3  # trials that are shown where only one can be the best
 LIKELY = 0.05  # a chance of being on the front that is worth a word
@@ -38,7 +39,7 @@ class Certainty:
     @cached_property
     def chances(self) -> dict[int, float]:
         """How likely each trial is on the front."""
-        return dict(zip(self.keys, front_chances(self._draws).tolist(), strict=True))
+        return dict(zip(self.keys, on_front(self._draws).mean(0).tolist(), strict=True))
 
     @property
     def shown(self) -> list[int]:

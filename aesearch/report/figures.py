@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from aesearch.report.analysis import Analysis
-from aesearch.report.codes import code_map
+from aesearch.report.code_maps import code_map
 from aesearch.report.judged import Judged
 
 DPI = 110

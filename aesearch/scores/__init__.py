@@ -1,13 +1,13 @@
 """Metrics of trained replicas: on their codes at any epoch, or once, at the end, on the weights that are kept."""
 
-from aesearch.scores.base import Score, Trained
+from aesearch.scores.anomalies import Detection, anomaly_scores, score_split
 from aesearch.scores.comparisons import UDR, Comparison, ModelCentrality
-from aesearch.scores.detection import Detection, anomaly_scores, score_split
 from aesearch.scores.disentanglement import CodeScore, Disentanglement, Reference
+from aesearch.scores.images import PCA, Denoising, Frechet, Quality
 from aesearch.scores.labels import FineTuned, Probe
 from aesearch.scores.likelihood import Likelihood
-from aesearch.scores.pictures import PCA, Denoising, Frechet, Quality
-from aesearch.scores.run import measure, protocols, references
+from aesearch.scores.measuring import measure, protocols, references
+from aesearch.scores.score import Score, Trained
 from aesearch.scores.source import Posterior, Source
 
 __all__ = [

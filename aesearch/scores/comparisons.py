@@ -13,7 +13,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError
 from aesearch.metrics import model_centrality, udr, votes_of_groups
 from aesearch.objectives import Objective, pixels
-from aesearch.scores.base import BATCH, Trained
+from aesearch.scores.score import BATCH, Trained
 
 Values = tuple[float, ...]
 

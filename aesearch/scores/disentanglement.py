@@ -17,7 +17,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.objectives import Objective
 from aesearch.protocols import Protocol, fast
-from aesearch.scores.base import Score, Trained
+from aesearch.scores.score import Score, Trained
 from aesearch.scores.source import Places, Posterior, Sample, Source
 
 # Of a posterior that is certain, beside the step from one value of a factor to the next.

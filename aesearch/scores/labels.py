@@ -15,7 +15,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
 from aesearch.objectives import Objective
-from aesearch.scores.base import Score, Trained, batches
+from aesearch.scores.score import Score, Trained, batches
 
 NEIGHBOURS = 5
 FINE_TUNING_STEPS = 300

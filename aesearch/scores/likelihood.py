@@ -12,7 +12,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError
 from aesearch.metrics import bits_per_dimension
 from aesearch.objectives import NLL, Objective
-from aesearch.scores.base import Score, Trained, batches
+from aesearch.scores.score import Score, Trained, batches
 
 MOST_AT_ONCE = 2_000  # images that are decoded at a time
 

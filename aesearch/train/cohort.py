@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aesearch.autoencoder import Autoencoder, Output
 from aesearch.datasets import Data
-from aesearch.metrics.codes import active_units, perplexity, sparsity
+from aesearch.metrics.activity import active_units, perplexity, sparsity
 from aesearch.objectives import Adversarial, Objective, Step, bernoulli_nll, kl, loss, pixels, reconstruction
 from aesearch.scores import Posterior, Source
 from aesearch.train.config import TrainConfig

@@ -12,7 +12,6 @@ from aesearch.networks import Network
 from aesearch.objectives import Objective, Sparse, Warmup
 from aesearch.protocols import Protocol, epoch
 from aesearch.scores import CodeScore, Comparison, Disentanglement, Score
-from aesearch.seeds import Adaptive
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -25,8 +24,8 @@ class TrainConfig:
     of the Gaussian noise that is added to the input (pixels in [0, 1]) before encoding; the target stays clean.
     corruption: another one than that. conditional: whether encoder and decoder are given the label. warmup: how the
     regulariser's weight grows. learning_rate: of Adam. precision: of the matrix products in training; bfloat16 pays on
-    GPUs and on CPUs that have its instructions, and metrics are always measured in float32. replicas: how many seeds,
-    or Adaptive(): as many as a trial turns out to need. seed: replica r draws its weights, order of images and noise
+    GPUs and on CPUs that have its instructions, and metrics are always measured in float32. replicas: how many seeds.
+    seed: replica r draws its weights, order of images and noise
     from (seed, r), so that trials of one seed compare replica by replica. monitors: the cheap metrics on codes and
     factors, measured at each epoch and at the end; by default mig and sap where the data has factors. scores: what else
     is measured of the kept weights, once.
@@ -41,7 +40,7 @@ class TrainConfig:
     corruption: Corruption | None = None
     conditional: bool = False
     warmup: Warmup | None = None
-    replicas: int | Adaptive = 3
+    replicas: int = 3
     epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -52,8 +51,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        counted = ("latent_dim", "epochs", "batch_size")
-        for name in counted if isinstance(self.replicas, Adaptive) else (*counted, "replicas"):
+        if not isinstance(self.replicas, int):
+            raise UserError(
+                f"replicas must be a whole number of at least 1, but got replicas={self.replicas!r}; "
+                f"a study may have another rule: write Study(replicas={self.replicas!r})"
+            )
+        for name in ("latent_dim", "epochs", "batch_size", "replicas"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise UserError(f"{name} must be a whole number of at least 1, but got {name}={getattr(self, name)!r}")
         if not 0 <= self.noise_factor < float("inf"):
@@ -67,7 +70,7 @@ class TrainConfig:
             score.check(self.data, self.objective)
             if isinstance(score, CodeScore | Comparison) and self.code.spatial:
                 raise UserError(f"{type(score).__name__} needs a code that is one vector, but got {self.code}")
-            if isinstance(score, Comparison) and (isinstance(self.replicas, Adaptive) or self.replicas < 2):
+            if isinstance(score, Comparison) and self.replicas < 2:
                 raise UserError(
                     f"{type(score).__name__} compares a fixed number of replicas, but got replicas={self.replicas}; "
                     "write Study(comparisons=...) to compare all models of a study"
@@ -156,11 +159,6 @@ class TrainConfig:
         """Those that its metrics belong to."""
         scores = (score for score in (*self.monitored, *self.scores) if isinstance(score, CodeScore))
         return tuple(score.protocol for score in scores)
-
-    @property
-    def first_replicas(self) -> int:
-        """How many replicas a trial has to begin with."""
-        return self.replicas.first if isinstance(self.replicas, Adaptive) else self.replicas
 
     @property
     def code(self) -> Bottleneck:

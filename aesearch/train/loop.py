@@ -78,11 +78,11 @@ def train(
     1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
     are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
     CPU the epochs after it are, to the bit, those of a training that was never interrupted. ends: told the metrics of
-    each epoch before the last, whether this one is the last. replicas: only those; with Adaptive() the first.
+    each epoch before the last, whether this one is the last. replicas: only those.
     Raises NonFiniteLossError at the end of the epoch in which a loss diverged, or of the last where no val/loss was
     finite; ValueError for another's checkpoint.
     """
-    members = replicas or range(config.first_replicas)
+    members = replicas or range(config.replicas)
     cohorts = _cohorts(config, data, torch.device(device), members, vmapped, graphed, streaming)
     groups = [cohort.seeds for cohort in cohorts]
     if start:
@@ -154,7 +154,7 @@ def probe(
     ends: whether to measure the end too, of models that have learned next to nothing.
     """
     device = torch.device(device)
-    cohorts = _cohorts(config, data, device, range(config.first_replicas))
+    cohorts = _cohorts(config, data, device, range(config.replicas))
 
     def timed(work: Callable[[], Any]) -> tuple[float, Any]:
         if device.type == "cuda":

@@ -79,8 +79,8 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 # action: (its help, its module and function below aesearch.use, its options)
 ACTIONS: dict[str, tuple[str, str, Add]] = {
-    "encode": ("write the codes of items as Parquet", "codes:encode", _encode),
-    "map": ("draw codes in two dimensions, by PCA and t-SNE", "codes:draw_map", _map),
+    "encode": ("write the codes of items as Parquet", "encoding:encode", _encode),
+    "map": ("draw codes in two dimensions, by PCA and t-SNE", "encoding:draw_map", _map),
     "reconstruct": ("write what the model makes of items", "pictures:reconstruct", _reconstruct),
     "denoise": ("clean noisy items", "pictures:denoise", _denoise),
     "sample": ("draw new items", "pictures:sample", _sample),

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from aesearch.datasets import Items, OneClass
 from aesearch.errors import UserError, nearest
-from aesearch.metrics.detection import auroc, average_precision, fpr_at_tpr, threshold
+from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr, threshold
 from aesearch.model import Model
-from aesearch.use.figures import histogram_and_roc
+from aesearch.use.drawing import histogram_and_roc
 from aesearch.use.inputs import Source
 
 

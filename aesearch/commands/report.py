@@ -1,0 +1,41 @@
+"""Run ``report``: write the report of a study again."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aesearch.commands.options import named_study
+
+if TYPE_CHECKING:
+    from aesearch.records import Results
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a study again, from MLflow alone."""
+    from aesearch.tracking import read_study
+
+    name, _ = named_study(options.study)
+    print(f"report: {write_report(read_study(options.tracking_uri, name), options.out)}")
+    return 0
+
+
+def write_report(results: "Results", out: Path) -> Path:
+    import optuna
+
+    from aesearch.report import write_report
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return write_report(results, out / results.info["name"])
+
+
+def register_knee(uri: str, results: "Results") -> None:
+    """Name the model of the knee in MLflow, where there is one."""
+    from aesearch.report import best_trial
+    from aesearch.tracking import register_knee
+
+    name = results.info["name"]
+    if results.trials.empty or "COMPLETE" not in set(results.trials["state"]):
+        return
+    key = best_trial(results)
+    if (results.pictures[key] / "MLmodel").exists() and (remark := register_knee(uri, name, results.runs[key], key)):
+        print(f"{name}: {remark}")

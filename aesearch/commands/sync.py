@@ -1,0 +1,37 @@
+"""Run ``sync``: send MLflow what it lacks of a study."""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from aesearch.commands.options import named_study
+from aesearch.commands.report import register_knee, write_report
+
+if TYPE_CHECKING:
+    pass
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Send MLflow what it lacks of a study that is not being run, from the records alone."""
+    name, _ = named_study(options.study)
+
+    import json
+    from dataclasses import replace
+
+    from aesearch.records import local_results
+    from aesearch.search.state import hold_state
+    from aesearch.tracking import send_all, shown
+
+    with hold_state(options.home, name) as folder:
+        info = json.loads((folder / "study.json").read_text())
+        sent = send_all(options.tracking_uri, info, folder / "trials")
+        results = replace(local_results(folder), runs=sent.runs)
+        if not results.trials.empty and (sent.trials or not sent.reported):
+            with TemporaryDirectory() as out:
+                sent.add_report(write_report(results, Path(out)).parent)
+        if sent.finished:
+            register_knee(options.tracking_uri, results)
+    what = f"{sent.points:,} points of {sent.trials} trials sent" if sent.trials else "nothing was missing"
+    print(f"{name}: {what}; {shown(options.tracking_uri)} has all of {len(sent.runs)} trials")
+    return 0

@@ -1,0 +1,22 @@
+"""Run ``ui``: serve the MLflow UI."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from aesearch.errors import UserError
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Become the MLflow server. One worker: with more, every request waits 40 ms for a delayed acknowledgement."""
+    path = Path(options.tracking_uri.removeprefix("sqlite:///"))
+    if options.tracking_uri.startswith("http"):
+        raise UserError(f"ui serves a store, but {options.tracking_uri} is a server already: open it in a browser")
+    if options.tracking_uri.startswith("sqlite:///") and not path.exists():
+        raise UserError(f"there is no MLflow store {path}; run a study first, or name the store with --tracking-uri")
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    store = ["--backend-store-uri", options.tracking_uri]
+    server = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *store, *server])

@@ -1,0 +1,51 @@
+"""Run ``use``: encode, denoise, sample, detect, export, ... with a trained model."""
+
+import argparse
+import re
+from pathlib import Path
+
+from aesearch.commands.options import data_folder, named_study
+from aesearch.errors import UserError
+from aesearch.use.cli import resolve
+
+
+def use(options: argparse.Namespace) -> int:
+    """Do what is asked with a trained model."""
+    folder = _find_model(options.model, options.best, options.tracking_uri)
+
+    from aesearch.model import load_model
+    from aesearch.use.inputs import Source
+
+    model = load_model(folder, options.replica)
+    name = Path(options.model).stem or "model"
+    out = options.out or Path("use") / name / options.action
+    out.mkdir(parents=True, exist_ok=True)
+    source = Source(model, options, data_folder(options.data))
+    for line in resolve(options.place)(model, source, out, options):
+        print(line)
+    return 0
+
+
+def _find_model(name: str, best: str | None, uri: str) -> Path:
+    """The folder of a model: itself, of an MLflow run, or of a study's knee or best trial. Raises UserError."""
+    folder = Path(name)
+    if folder.is_dir():
+        found = next(
+            (f for f in (folder, folder / "artifacts", folder / "model") if (f / "config.json").exists()), None
+        )
+        if found is None:
+            raise UserError(f"a model folder must hold config.json and model.safetensors, but {folder} does not")
+        return found
+
+    from aesearch.tracking import fetch_model, read_study
+
+    if re.fullmatch(r"[0-9a-f]{32}", name):
+        return fetch_model(uri, name)
+    name, _ = named_study(name)
+
+    from aesearch.report import best_trial
+
+    results = read_study(uri, name)
+    key = best_trial(results, best)
+    print(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
+    return results.pictures[key]

@@ -1,0 +1,99 @@
+"""Compute Pareto dominance, fronts, ranks, knees and hypervolumes of costs, which are to be minimised."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Costs = tuple[float, ...]
+Values = NDArray[np.float64]
+
+
+def on_front(costs: Values) -> NDArray[np.bool_]:
+    """Mark the rows that no other row dominates.
+
+    costs: (..., N, M) of N points in M metrics. Returns (..., N). A row dominates another if it is at most as large in
+    every column and smaller in one, so equal rows are on a front together. N log N steps for M = 1 or 2, else N^2.
+    """
+    costs = np.asarray(costs, dtype=np.float64)
+    if costs.shape[-1] > 2:
+        others, own = costs[..., :, None, :], costs[..., None, :, :]
+        return np.asarray(~((others <= own).all(-1) & (others < own).any(-1)).any(-2))
+    count = costs.shape[-2]
+    if not count:
+        return np.ones(costs.shape[:-1], dtype=bool)
+    order = np.argsort(costs[..., -1], axis=-1, kind="stable")
+    first = np.take_along_axis(costs[..., 0], order, axis=-1)
+    order = np.take_along_axis(order, np.argsort(first, axis=-1, kind="stable"), axis=-1)
+    rows = np.take_along_axis(costs, order[..., None], axis=-2)
+    # In lexicographic order only earlier rows can dominate, and rows that are equal do not.
+    fresh = np.ones(rows.shape[:-1], dtype=bool)
+    fresh[..., 1:] = (rows[..., 1:, :] != rows[..., :-1, :]).any(-1)
+    begins = np.maximum.accumulate(np.where(fresh, np.arange(count), 0), axis=-1)
+    least = np.minimum.accumulate(rows[..., -1], axis=-1)
+    before = np.concatenate([np.full_like(least[..., :1], np.inf), least[..., :-1]], axis=-1)
+    marked = rows[..., -1] < np.take_along_axis(before, begins, axis=-1)
+    found = np.empty_like(marked)
+    np.put_along_axis(found, order, marked, axis=-1)
+    return found
+
+
+def front(costs: Sequence[Costs]) -> list[int]:
+    """List the places of the undominated costs (N, M), M = 1 or 2, along the first metric."""
+    if not costs:
+        return []
+    table = np.array(costs, dtype=np.float64)
+    marked = on_front(table)
+    return sorted(np.flatnonzero(marked).tolist(), key=lambda place: costs[place])
+
+
+def ranked(costs: Sequence[Costs]) -> list[tuple[int, int]]:
+    """Rank costs (N, M), M = 1 or 2: for each its front, 0 for the first, and its position in the order of all.
+
+    Within a front, points whose removal loses more hypervolume come first; the ends of a front come before all others.
+    """
+    left = np.arange(len(costs))
+    table = np.array(costs, dtype=np.float64)
+    found: dict[int, tuple[int, int]] = {}
+    number = 0
+    while len(left):
+        marked = on_front(table[left])
+        best = left[marked].tolist()
+        lost = _contributions([costs[i] for i in best])
+        for i, _ in sorted(zip(best, lost, strict=True), key=lambda pair: -pair[1]):
+            found[i] = (number, len(found))
+        left = left[~marked]
+        number += 1
+    return [found[i] for i in range(len(costs))]
+
+
+def knee(costs: Values) -> int:
+    """Find the row of a front (N, M) nearest to the best of each column, columns scaled to the front's range."""
+    low, high = costs.min(0), costs.max(0)
+    scaled = (costs - low) / np.where(high > low, high - low, 1)
+    return int(np.argmin((scaled**2).sum(1)))
+
+
+def _contributions(front: list[Costs]) -> list[float]:
+    """Measure the area that only each point of a front of two costs dominates; infinite at the front's ends."""
+    if not front or len(front[0]) == 1:
+        return [0.0] * len(front)
+    order = sorted(range(len(front)), key=lambda i: front[i])
+    areas = [float("inf")] * len(front)
+    for before, i, after in zip(order, order[1:], order[2:], strict=False):
+        areas[i] = (front[after][0] - front[i][0]) * (front[before][1] - front[i][1])
+    return areas
+
+
+def hypervolume(costs: Sequence[Costs], reference: Costs) -> float:
+    """Measure the area that costs (N, 2) dominate, up to ``reference``.
+
+    Source: Zitzler and Thiele, PPSN 1998.
+    """
+    inside = sorted({cost for cost in costs if all(x < r for x, r in zip(cost, reference, strict=True))})
+    area, height = 0.0, reference[1]
+    for x, y in inside:
+        if y < height:
+            area += (reference[0] - x) * (height - y)
+            height = y
+    return area

@@ -1,0 +1,76 @@
+"""How well reconstruction errors tell anomalies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aesearch.autoencoder import Autoencoder
+from aesearch.datasets import Dataset, OneClass
+from aesearch.errors import UserError
+from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr
+from aesearch.objectives import Objective, kl, pixels, reconstruction
+from aesearch.scores.score import Score, Trained, batches
+
+
+@torch.no_grad()
+def anomaly_scores(
+    model: Autoencoder, objective: Objective, x: Tensor, label: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Scores (B,) of images (B, C, H, W), higher for stranger ones: ``error``, and for a VAE ``elbo``.
+
+    error: the squared error per pixel of the reconstruction at the code mean. elbo: the negative evidence lower bound
+    in nats with the code mean decoded, which leaves no noise in it.
+    """
+    output = model(x, x.new_zeros(1, len(x), model.latent_dim), label)
+    rebuilt = pixels(output.logits[0], objective.likelihood)
+    scores = {"error": ((rebuilt - x) ** 2).flatten(1).mean(1)}
+    if objective.variational and output.log_prior is None:
+        scores["elbo"] = reconstruction(objective, output, x) + kl(output)
+    return scores
+
+
+def score_split(trained: Trained, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The anomaly scores of the items at ``index``, each (N,)."""
+    parts = [
+        anomaly_scores(trained.model, trained.objective, trained.images(i), trained.label_tensor(i))
+        for i in batches(index)
+    ]
+    return {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class Detection(Score):
+    """AUROC, average precision and false positives at 95 % true positives of the error; AUROC of a VAE's ELBO.
+
+    Needs data with anomalies in test, such as OneClass(MNIST(), normal=3).
+    """
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test",)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("auroc", "average_precision", "fpr_at_95_tpr", "elbo_auroc")
+
+    def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
+        if not isinstance(data, OneClass):
+            raise UserError(f"Detection needs data with anomalies, such as OneClass({data}, normal=0), but got {data}")
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        assert trained.data.anomalous is not None
+        index = trained.index(split)
+        anomalous = trained.data.anomalous[index]
+        scores = score_split(trained, index)
+        error = scores["error"]
+        return {
+            "auroc": auroc(error, anomalous),
+            "average_precision": average_precision(error, anomalous),
+            "fpr_at_95_tpr": fpr_at_tpr(error, anomalous),
+            # Of a model without an ELBO the error stands in for it.
+            "elbo_auroc": auroc(scores.get("elbo", error), anomalous),
+        }

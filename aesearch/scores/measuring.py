@@ -1,0 +1,43 @@
+"""All scores of the replicas of a trial."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aesearch.scores.comparisons import Comparison
+from aesearch.scores.disentanglement import CodeScore, Reference
+from aesearch.scores.score import Score, Trained
+
+
+def measure(scores: Sequence[Score | Comparison], replicas: Sequence[Trained]) -> dict[str, tuple[float, ...]]:
+    """A value per replica of each metric, named ``split/metric``."""
+    found: dict[str, tuple[float, ...]] = {}
+    for score in scores:
+        for split in score.splits:
+            if isinstance(score, Comparison):
+                values = score.compare(replicas, split)
+            else:
+                each = [score.measure(replica, split) for replica in replicas]
+                values = {name: tuple(one[name] for one in each) for name in score.names}
+            found |= {f"{split}/{name}": tuple(map(float, values[name])) for name in score.names}
+    return found
+
+
+def references(scores: Sequence[Score | Comparison], trained: Trained) -> dict[str, Reference]:
+    """Floor and ceiling of the metrics that have them, named ``split/metric``; the same for all replicas."""
+    return {
+        f"{split}/{name}": reference
+        for score in scores
+        if isinstance(score, CodeScore)
+        for split in score.splits
+        for name, reference in score.references(trained, split).items()
+    }
+
+
+def protocols(scores: Sequence[Score | Comparison]) -> dict[str, dict[str, Any]]:
+    """The protocols of the scores by name, as plain JSON, each with the metrics that belong to it as ``measured``."""
+    found: dict[str, dict[str, Any]] = {}
+    for score in scores:
+        if isinstance(score, CodeScore):
+            known = found.setdefault(score.protocol.name, score.protocol.describe() | {"measured": []})
+            known["measured"] += score.names
+    return found

@@ -1,0 +1,124 @@
+"""Start or join a Ray, and share its resources among trials."""
+
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from aesearch.errors import UserError
+from aesearch.study import Study
+
+LEAST_ON_CLUSTER = 16  # trials at once or waiting
+OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a study runs: Ray's address (None: $RAY_ADDRESS, else a local Ray), the folder of the data sets."""
+
+    address: str | None
+    data: Path
+    verbose: bool = False
+
+
+@contextmanager
+def connected(where: Where) -> Any:
+    # Without an address Ray would join any cluster that was started on this machine.
+    options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
+    if options["address"] == "local":
+        options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    if not where.verbose:
+        options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        for name in ("ray", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    started = not ray.is_initialized()
+    if started:
+        try:
+            _probe(options["address"])
+            with handler_kept(signal.SIGTERM):
+                ray.init(**options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"Ray must be reachable, but {options['address']}: {' '.join(str(error).split())[:300]}"
+            ) from error
+    try:
+        yield
+    finally:
+        if started:
+            with handler_kept(signal.SIGTERM), nothing_collected():
+                ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """While Ray shuts down, another thread's garbage collection that meets a handle of Ray's ends the whole process."""
+    gc.disable()
+    gc.collect()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def handler_kept(number: signal.Signals) -> Iterator[None]:
+    """Put a signal's handler back: Ray takes SIGTERM when it starts and leaves none when it stops; Tune leaves its own
+    for SIGINT, which would swallow the next Ctrl-C."""
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, before)
+
+
+@contextmanager
+def sigterm_as_sigint() -> Any:
+    """Let SIGTERM stop a study as cleanly as SIGINT, which Tune handles by returning from fit()."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:
+    """(CPUs, GPUs) of a trial, and the number of trials at once.
+
+    A cluster ``grows`` with what waits for it, so nothing is said of what it has not yet. Raises UserError where a
+    trial would wait for ever.
+    """
+    cluster = ray.cluster_resources()
+    cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
+    if not grows:
+        return study.shares(remaining, cpus, devices)
+    # A sampler learns nothing from trials that wait, so only some do, for a cluster to see that it may grow.
+    fits = int(min(cpus / study.cpus, devices / study.gpus if study.gpus else math.inf))
+    concurrent = min(remaining, study.max_concurrent or max(fits, LEAST_ON_CLUSTER))
+    return study.cpus, study.gpu_share(devices, concurrent), concurrent
+
+
+def threads(cpus: float) -> int:
+    """Of a trial: its CPUs, but no more than $OMP_NUM_THREADS, where a person has set it."""
+    most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(int(cpus), int(most) if most.isdigit() else int(cpus)))

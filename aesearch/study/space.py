@@ -1,0 +1,84 @@
+"""Sample, enumerate and check the search space of a study."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+
+from aesearch.errors import UserError
+from aesearch.train import TrainConfig
+
+Space = Callable[[optuna.Trial], TrainConfig]
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    # multivariate with group: a conditional parameter is sampled with those that it appears with.
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    # The combinations of Study.grid are enqueued, so nothing is left to sample.
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+PROBES = 64
+MOST_COMBINATIONS = 10_000
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter may have that value."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:
+        return False
+
+
+@contextmanager
+def experimental() -> Iterator[None]:
+    """What Optuna calls experimental, and has kept for years, is used without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def combinations(
+    config_of: Callable[[optuna.Trial], TrainConfig], distributions: Mapping[str, BaseDistribution]
+) -> list[dict[str, Any]]:
+    """List every combination of a finite space, conditional parameters included, in the order of ``distributions``.
+
+    Raises UserError where a range is continuous or there are more than 10,000 combinations.
+    """
+    for name, distribution in distributions.items():
+        if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is None:
+            raise UserError(
+                f"the grid sampler needs finite choices, but {name} is continuous; "
+                f"write trial.suggest_categorical({name!r}, [...]) or give it a step"
+            )
+    with experimental():
+        walk = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
+    walk.optimize(lambda trial: float(bool(config_of(trial))), n_trials=MOST_COMBINATIONS + 1)
+    if len(walk.trials) > MOST_COMBINATIONS:
+        raise UserError(f"the grid must have at most {MOST_COMBINATIONS} combinations, but it has more")
+    places = {name: _places(distribution) for name, distribution in distributions.items()}
+
+    def place(params: dict[str, Any]) -> list[int]:
+        return [_nearest_place(places[name], params[name]) if name in params else -1 for name in places]
+
+    return sorted((trial.params for trial in walk.trials), key=place)
+
+
+def _nearest_place(values: list[Any], value: Any) -> int:
+    """Where ``value`` is among ``values``; steps of a float add up to a rounding error."""
+    if isinstance(value, float):
+        return min(range(len(values)), key=lambda i: abs(float(values[i]) - value))
+    return values.index(value)
+
+
+def _places(distribution: BaseDistribution) -> list[Any]:
+    """All values of a finite distribution, in order."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
+    count = round((distribution.high - distribution.low) / (distribution.step or 1)) + 1
+    return [distribution.low + i * (distribution.step or 1) for i in range(count)]

@@ -1,0 +1,223 @@
+import hashlib
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.small import TINY
+
+from aesearch.datasets import Data, Sprites, contents_checked, forget
+from aesearch.errors import UserError
+
+
+def centroid(image):
+    """(x, y) of the centre of mass, in pixels from the image's corner."""
+    weights = image.astype(float) / image.sum()
+    return (weights.sum(0) * (np.arange(image.shape[1]) + 0.5)).sum(), (
+        weights.sum(1) * (np.arange(image.shape[0]) + 0.5)
+    ).sum()
+
+
+def test_the_grid_of_dsprites_is_the_default():
+    assert dict(Sprites().factor_sizes) == {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
+    assert math.prod(Sprites().factor_sizes.values()) == 737_280
+    assert Sprites().shape == (1, 64, 64)
+
+
+def test_factors_count_up_in_the_order_of_the_images(tiny: Data):
+    sizes = tuple(TINY.factor_sizes.values())
+    assert tiny.images.shape == (math.prod(sizes), 1, 16, 16)
+    assert tiny.images.dtype == np.uint8
+    np.testing.assert_array_equal(tiny.factors.max(0) + 1, sizes)
+    np.testing.assert_array_equal(np.ravel_multi_index(tuple(tiny.factors.T), sizes), np.arange(len(tiny.images)))
+
+
+def test_x_moves_right_and_y_moves_down_and_they_reach_the_middle_half():
+    sprites = Sprites(resolution=64, shapes=("square",), scales=1, orientations=1, positions=32)
+    grid = np.zeros((1, 1, 1, 32, 32, 64, 64), np.uint8)
+    sprites.render(grid)
+    for x, y in [(0, 0), (5, 20), (31, 31)]:
+        assert centroid(grid[0, 0, 0, x, y]) == pytest.approx((16.5 + x, 16.5 + y), abs=0.02)
+
+
+@pytest.mark.parametrize(("shape", "area"), [("square", 2 * 16**2), ("ellipse", math.pi * 16**2 / 2)])
+@pytest.mark.parametrize("orientation", [0, 3, 7])
+def test_the_area_is_that_of_the_shape_at_every_orientation(shape, area, orientation):
+    sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=10, positions=2)
+    grid = np.zeros((1, 1, 10, 2, 2, 64, 64), np.uint8)
+    sprites.render(grid)
+    assert grid[0, 0, orientation, 1, 0].sum() / 255 == pytest.approx(area, rel=0.015)
+
+
+def test_edges_are_grey_and_scales_run_from_half_to_whole():
+    sprites = Sprites(resolution=64, shapes=("ellipse",), scales=3, orientations=1, positions=4)
+    grid = np.zeros((1, 3, 1, 4, 4, 64, 64), np.uint8)
+    sprites.render(grid)
+    assert ((grid > 0) & (grid < 255)).any()
+    areas = grid[0, :, 0, 1, 1].sum((1, 2)) / grid[0, 2, 0, 1, 1].sum()
+    assert areas == pytest.approx([0.25, 0.5625, 1], rel=0.02)
+
+
+@pytest.mark.parametrize("shape", ["square", "ellipse", "heart"])
+def test_no_sprite_is_cut_off_at_the_border(shape):
+    sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=40, positions=32)
+    grid = np.zeros((1, 1, 40, 32, 32, 64, 64), np.uint8)
+    sprites.render(grid)
+    areas = grid[0, 0][:, [0, 15, 31]][:, :, [0, 15, 31]].sum((3, 4), dtype=np.int64)
+    np.testing.assert_array_equal(areas, areas[:, 1:2, 1:2].repeat(3, 1).repeat(3, 2))
+
+
+def test_positions_between_pixels_are_drawn_there():
+    sprites = Sprites(resolution=32, shapes=("ellipse",), scales=1, orientations=1, positions=32)
+    grid = np.zeros((1, 1, 1, 32, 32, 32, 32), np.uint8)
+    sprites.render(grid)
+    xs = [centroid(grid[0, 0, 0, x, 3])[0] for x in range(32)]
+    assert np.diff(xs) == pytest.approx(np.full(31, 0.5), abs=0.02)
+
+
+def test_a_quarter_turn_of_a_square_is_the_same_image():
+    sprites = Sprites(resolution=32, shapes=("square",), scales=1, orientations=4, positions=2)
+    grid = np.zeros((1, 1, 4, 2, 2, 32, 32), np.uint8)
+    sprites.render(grid)
+    for turned in (1, 2, 3):
+        assert np.abs(grid[0, 0, turned].astype(int) - grid[0, 0, 0]).max() <= 1
+
+
+def test_splits_are_disjoint_complete_and_fixed(tiny: Data, tmp_path: Path):
+    joined = np.concatenate([tiny.train, tiny.val, tiny.test])
+    np.testing.assert_array_equal(np.sort(joined), np.arange(len(tiny.images)))
+    assert len(tiny.val) == len(tiny.test) == len(tiny.images) // 5
+    again = TINY.load(tmp_path)
+    np.testing.assert_array_equal(again.test, tiny.test)
+    np.testing.assert_array_equal(again.images, tiny.images)
+
+
+def test_a_second_load_reads_the_cache(tmp_path: Path):
+    TINY.load(tmp_path)
+    [cache] = (tmp_path / "sprites").glob("*.npy")
+    assert cache.name.startswith("v1-16px-")
+    before = cache.stat().st_mtime_ns
+    TINY.load(tmp_path)
+    assert cache.stat().st_mtime_ns == before
+    assert not list((tmp_path / "sprites").glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shapes": ("sqare",)}, "did you mean square"),
+        ({"resolution": 4}, "at least 8"),
+        ({"scales": 0}, "scales must be at least 1"),
+        ({"shapes": ("square",), "scales": 1, "orientations": 1, "positions": 3}, "at least 10 images"),
+    ],
+)
+def test_impossible_grids_are_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        Sprites(**fields)
+
+
+def test_pages_that_were_read_can_be_let_go(tmp_path):
+    images = Sprites(resolution=16, scales=2, orientations=2, positions=8).load(tmp_path).images
+    before = np.array(images)
+
+    def mapped() -> int:
+        maps = Path("/proc/self/smaps").read_text().split(str(tmp_path))[1]
+        return int(maps.split("Rss:")[1].split()[0])
+
+    assert mapped() > 100, "KiB of the file are in memory"
+    forget(images[3:].reshape(-1))
+    assert mapped() == 0
+    np.testing.assert_array_equal(images, before)
+    forget(before)
+    np.testing.assert_array_equal(images, before)
+
+
+SMALL = Sprites(resolution=16, scales=2, orientations=2, positions=8)
+
+
+@pytest.fixture
+def written(tmp_path) -> tuple[Path, np.ndarray]:
+    """A file of the cache, and the array that was rendered into it."""
+    images = np.array(SMALL.load(tmp_path).images)
+    [path] = tmp_path.rglob("*.npy")
+    return path, images
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x93NUMPY"),
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        flip,
+    ],
+)
+def test_an_array_that_was_damaged_is_made_again(written, tmp_path, capsys, damage):
+    path, before = written
+    damage(path)
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert capsys.readouterr().err == f"{path} is damaged, so it is made again\n"
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert capsys.readouterr().err == ""
+
+
+def test_damage_that_left_size_and_time_as_they_were_is_found_where_contents_are_checked(written, tmp_path, capsys):
+    path, before = written
+    status = path.stat()
+    flip(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (SMALL.load(tmp_path).images != before).sum() == 1, "each trial does not read gigabytes to see it"
+    with contents_checked():
+        np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert capsys.readouterr().err == f"{path} is damaged, so it is made again\n"
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+
+
+def test_an_array_that_was_copied_or_made_by_an_older_version_is_not_made_again(written, tmp_path, monkeypatch):
+    path, before = written
+    note = path.with_name(f"{path.name}.json")
+    os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(Sprites, "render", None)
+    np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+    assert json.loads(note.read_text())["stamp"] == [path.stat().st_size, 10**18], "it is read whole once only"
+    for without in (note.unlink, lambda: note.write_text('{"sha')):
+        without()
+        np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
+        content = hashlib.sha256(f"|u1{before.shape}".encode() + before.tobytes())
+        assert json.loads(note.read_text())["sha256"] == content.hexdigest()
+
+
+def test_an_array_of_another_shape_is_made_again(tmp_path):
+    sprites = Sprites(resolution=16, scales=2, orientations=2, positions=8)
+    shape = sprites.load(tmp_path).images.shape
+    [path] = tmp_path.rglob("*.npy")
+    np.save(path, np.zeros((3, 1, 16, 16), np.uint8))
+    assert sprites.load(tmp_path).images.shape == shape
+
+
+def test_a_digest_is_of_all_that_a_model_may_learn_from(tiny: Data, monkeypatch):
+    digest = tiny.digest()
+    assert replace(tiny, images=np.array(tiny.images), remarks=("read elsewhere",)).digest() == digest
+    flipped = np.array(tiny.images)
+    flipped[-1, 0, -1, -1] ^= 1
+    others = [
+        replace(tiny, images=flipped),
+        replace(tiny, images=tiny.images.astype(np.float32)),
+        replace(tiny, train=tiny.train[::-1]),
+        replace(tiny, train=tiny.val, val=tiny.train),
+        replace(tiny, factors=None),
+        replace(tiny, labels=tiny.factors[:, 0]),
+        replace(tiny, anomalous=tiny.factors[:, 0] > 0),
+    ]
+    assert len({digest, *(other.digest() for other in others)}) == 8
+    monkeypatch.setattr("aesearch.datasets.cache.DIGEST_BYTES", 1000)
+    assert tiny.digest() == digest, "of however many at once"

@@ -1,0 +1,23 @@
+"""Run a whole study with a real Ray, ledger and MLflow store."""
+
+from pathlib import Path
+
+from aesearch import Study
+from aesearch.search.cluster import Where
+from aesearch.search.driver import run_study
+from aesearch.search.ledger import Ledger
+from aesearch.tracking import Tracker
+
+
+def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> tuple[Ledger, str]:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    ledger = Ledger.open(study, folder / "home")
+    if retry:
+        assert ledger.retry_failed() > 0
+    tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
+    tracker.open()
+    run_study(ledger, Where(None, data_root), tracker.notify, lambda running, share: None)
+    tracker.close("FINISHED")
+    ledger.close()
+    assert tracker.problem == ""
+    return ledger, uri

@@ -1,0 +1,380 @@
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from optuna.distributions import distribution_to_json
+from PIL import Image
+from safetensors.numpy import save_file
+
+from aesearch.errors import UserError
+from aesearch.pareto import knee, on_front
+from aesearch.protocols import epoch, fast
+from aesearch.records import Results, medians, spread
+from aesearch.report import best_trial, write_report
+from aesearch.report.analysis import analyse
+from aesearch.report.certainty import Certainty
+from aesearch.report.code_maps import code_map
+from aesearch.report.figures import FIGURES
+from aesearch.report.judged import Judged
+from aesearch.report.words import findings, outcome
+
+DISTRIBUTIONS = {
+    "beta": optuna.distributions.FloatDistribution(0.25, 16, log=True),
+    "latent_dim": optuna.distributions.IntDistribution(4, 16),
+    "network": optuna.distributions.CategoricalDistribution(["mlp", "conv"]),
+}
+
+
+def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) -> Results:
+    """A study of which all is known: mse grows with log beta, mig too; latent_dim does nothing."""
+    rng = np.random.default_rng(0)
+    trials, rows, history, pictures, references = [], [], [], {}, []
+    for key in range(complete + 2):
+        state = "COMPLETE" if key < complete else ["FAIL", "PRUNED"][key - complete]
+        beta = 0.25 * 64 ** (key / max(1, complete + 1))
+        params = {"beta": beta, "latent_dim": int(rng.integers(4, 17)), "network": ["mlp", "conv"][key % 2]}
+        spread = np.linspace(-1, 1, replicas) if replicas > 1 else np.zeros(1)
+        base = {"val/mse": 0.01 + 0.002 * np.log(beta), "val/mig": 0.2 + 0.05 * np.log(beta), "val/loss": 9 + beta}
+        base |= {"val/fast.mig": 0.2 + 0.04 * np.log(beta), "val/study.udr_lasso": 0.5 + 0.01 * beta}
+        base |= {"val/probe_10": 0.5, "val/probe_100": 0.7 + 0.01 * beta, "val/pca_mse": 0.02}
+        values = {
+            name: value * (1 + 0.02 * spread)
+            for split in ("val", "test")
+            for name, value in ((name.replace("val", split), value) for name, value in base.items())
+            if not name.startswith("test/study")
+        }
+        seen = {} if state == "FAIL" else values
+        if state == "PRUNED":
+            seen = {name: value for name, value in values.items() if name.startswith("val/")}
+        summary = {}
+        for name, of_replicas in seen.items():
+            summary |= {name: np.median(of_replicas), f"{name}_min": min(of_replicas), f"{name}_max": max(of_replicas)}
+        reason = "it broke <b>" if state == "FAIL" else ""
+        seconds = {"seconds": 60.0, "train_seconds": 50.0, "metric_seconds": 5.0}
+        trials.append(
+            {"trial": key, "state": state, "epochs": 3, "reason": reason}
+            | seconds
+            | {f"param:{name}": value for name, value in params.items()}
+            | summary
+        )
+        for r in range(replicas if seen else 0):
+            of_one = {name: of_replicas[r] for name, of_replicas in seen.items()}
+            rows.append({"trial": key, "replica": r, "epoch": 3} | of_one)
+            history += [{"trial": key, "epoch": e, "replica": r} | of_one for e in (1, 2, 3)]
+        pictures[key] = folder / str(key)
+        pictures[key].mkdir(parents=True)
+        for name in ("reconstructions", "traversals"):
+            Image.fromarray(rng.integers(0, 255, (40, 120), np.uint8)).save(pictures[key] / f"{name}.png")
+        keep_codes(pictures[key])
+        if state == "COMPLETE":
+            references += [
+                {"trial": key, "metric": f"test/{name}", "floor": 0.1, "ceiling": 0.9} for name in ("mig", "fast.mig")
+            ]
+    info = {
+        "name": "known",
+        "question": "What does <beta> do?",
+        "metrics": [["val/mse", "minimize"], ["val/mig", "maximize"]][:metrics],
+        "version": "0.1.0",
+        "seed": 0,
+        "file": "known.py",
+        "file_sha256": "0" * 64,
+    }
+    texts = {name: distribution_to_json(distribution) for name, distribution in DISTRIBUTIONS.items()}
+    known = pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"])
+    protocols = {
+        "epoch": epoch.describe() | {"measured": ["mig"]},
+        "fast": fast.describe() | {"measured": ["fast.mig"]},
+    }
+    frames = (pd.DataFrame(rows) for rows in (trials, rows, history))
+    return Results(info, *frames, texts, pictures, known, protocols)
+
+
+def keep_codes(folder: Path) -> None:
+    """Codes of which the first is the second factor that varies, and the second noise."""
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(0, 3, 600), np.zeros(600, np.int64), rng.integers(0, 4, 600)], axis=1)
+    codes = np.stack([factors[:, 2].astype(np.float32), rng.normal(size=600).astype(np.float32)], axis=1)
+    kept = {"codes": codes, "factors": factors, "kl": np.array([0.5, 2.0], np.float32)}
+    save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, folder / "reference.safetensors")
+    (folder / "info.json").write_text(json.dumps({"factors": ["shape", "constant", "x"]}))
+
+
+@given(arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 4).map(float)))
+def test_the_front_is_what_nothing_dominates(costs):
+    front = on_front(costs)
+    for i, row in enumerate(costs):
+        dominated = any((other <= row).all() and (other < row).any() for other in costs)
+        assert front[i] == (not dominated)
+
+
+def test_the_knee_is_nearest_to_the_best_of_both():
+    assert knee(np.array([[0.0, 100.0], [0.1, 10.0], [1.0, 0.0]])) == 1
+    assert knee(np.array([[3.0, 3.0]])) == 0
+
+
+def test_the_analysis_finds_what_was_put_in(tmp_path):
+    analysis = analyse(make(tmp_path))
+    assert analysis.front == list(range(12)), "both grow with beta, so all are on the front"
+    assert analysis.shown["best val/mse"] == 0
+    assert analysis.shown["best val/mig"] == 11
+    assert analysis.parameters[0] == "beta"
+    assert analysis.rank_correlation("beta", "test/mse") == pytest.approx(1)
+    assert analysis.importance.loc["test/mse", "beta"] > 0.8
+    within, across = analysis.seed_spread("test/mse")
+    medians = analysis.complete["test/mse"]
+    assert within == pytest.approx((0.04 * medians).median())
+    assert across == pytest.approx(medians.max() - medians.min())
+
+
+def test_the_words_say_it_with_numbers(tmp_path):
+    analysis = analyse(make(tmp_path))
+    assert outcome(analysis).startswith("14 trials: 12 complete, 1 pruned, 1 failed, 3 replicas (seeds) each; 14.0")
+    text = "\n".join(findings(analysis))
+    assert "12 of 12 complete trials are Pareto-optimal on val" in text
+    assert "Along beta (0.25 to " in text
+    assert "test/mse rises from " in text
+    assert "(Spearman +1.00)" in text
+    assert "Over seeds alone test/mig spans" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({}, set()),
+        ({"metrics": 1}, {"plane.png"}),
+        ({"complete": 2}, {"importance.png"}),
+        ({"complete": 1, "replicas": 1}, {"importance.png", "agreement.png"}),
+        ({"complete": 0}, {f"{name}.png" for name in FIGURES}),
+    ],
+    ids=["two metrics", "one metric", "two trials", "one replica", "none complete"],
+)
+def test_a_report_is_written_whatever_came_of_the_study(tmp_path, change, missing):
+    page = write_report(make(tmp_path / "pictures", **change), tmp_path / "out")
+    html, markdown = page.read_text(), (tmp_path / "out" / "report.md").read_text()
+    drawn = {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    assert drawn == {f"{name}.png" for name in FIGURES} - missing
+    assert html.count("data:image/png;base64,") == len(drawn)
+    assert "http" not in html.replace("http-equiv", "")
+    assert "What does &lt;beta&gt; do?" in html
+    assert ("probe: test accuracy" in markdown) == bool(change.get("complete", 12)), "explained where it was measured"
+    assert "perplexity:" not in markdown
+    assert "it broke &lt;b&gt;" in html
+    for name in drawn:
+        assert f"(figures/{name})" in markdown
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv")
+    assert trials["state"].tolist()[-2:] == ["FAIL", "PRUNED"]
+    assert list(trials.columns[4:7]) == ["beta", "latent_dim", "network"]
+
+
+def test_figures_have_content_and_none_is_blank(tmp_path):
+    page = write_report(make(tmp_path / "pictures"), tmp_path / "out")
+    for file in (page.parent / "figures").iterdir():
+        picture = np.asarray(Image.open(file).convert("L"))
+        assert picture.std() > 5, file.name
+        assert min(picture.shape) > 200, file.name
+
+
+@pytest.mark.slow
+def test_a_browser_shows_every_figure_of_the_page(tmp_path):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    page = write_report(make(tmp_path / "pictures"), tmp_path / "out")
+    script = (
+        "<script>addEventListener('load', () => document.body.append('LOADED ' + JSON.stringify("
+        "[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().right, innerWidth]))))</script>"
+    )
+    probe = page.with_name("probe.html")
+    probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    images = json.loads(dom.split("LOADED ")[-1].split("</body>")[0])
+    assert len(images) == len(FIGURES)
+    for natural_width, right, window in images:
+        assert natural_width > 200
+        assert right <= window
+
+
+def test_cells_of_the_heat_map_do_not_overlap(tmp_path):
+    from aesearch.report.figures import _cells
+
+    labels = list(_cells(analyse(make(tmp_path)), "beta").cat.categories)
+    ends = [tuple(map(float, label.split(" to "))) for label in labels]
+    assert len(ends) == 4
+    assert all(before[1] == after[0] for before, after in pairwise(ends))
+
+
+def test_a_score_is_searched_without_a_curve(tmp_path):
+    """Epochs do not measure it, so the curves are those of val/loss."""
+    made = make(tmp_path / "pictures", metrics=1)
+    info = made.info | {"metrics": [["val/probe_100", "maximize"]]}
+    history = made.history.drop(columns=[name for name in made.history if "probe" in name or "test/" in name])
+    page = write_report(replace(made, info=info, history=history), tmp_path / "out")
+    assert (page.parent / "figures" / "learning_curves.png").exists()
+    assert "The best trial on val/probe_100 is 11" in (page.parent / "report.md").read_text()
+
+
+def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
+    made = make(tmp_path / "pictures")
+    analysis = analyse(made)
+    assert best_trial(made) == analysis.knee
+    assert best_trial(made, "test/mse") == int(analysis.complete["test/mse"].idxmin())
+    assert best_trial(made, "test/mig") == int(analysis.complete["test/mig"].idxmax())
+    assert best_trial(made, "val/loss") == int(analysis.complete["val/loss"].idxmin())
+    with pytest.raises(UserError, match="unknown metric 'test/msee': did you mean test/mse"):
+        best_trial(made, "test/msee")
+    with pytest.raises(UserError, match="the study has none"):
+        best_trial(make(tmp_path / "none", complete=0))
+
+
+def test_a_trial_without_a_value_is_not_the_best(tmp_path):
+    """As one that was not measured again, or whose metric is not defined."""
+    made = make(tmp_path / "pictures")
+    best = best_trial(made, "test/fast.mig")
+    others = made.trials["trial"] != best
+    for lacking in (made.trials["trial"] < best, others):
+        made.trials.loc[lacking, "test/fast.mig"] = np.nan
+        assert best_trial(made, "test/fast.mig") == best
+    made.trials["test/fast.mig"] = np.nan
+    with pytest.raises(UserError, match=r"no complete trial has a value of test/fast\.mig, so none is the best in it"):
+        best_trial(made, "test/fast.mig")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
+def test_a_table_says_what_a_search_sees_of_replicas_of_which_one_has_no_value(order):
+    values = [[float("nan"), 1.0, 2.0][i] for i in order]
+    row = spread("val/mse", values)
+    assert all(np.isnan(value) for value in (*row.values(), *medians({"val/mse": values}, ["val/mse"])))
+    assert spread("val/mse", [3.0, 1.0, 2.0]) == {"val/mse": 2.0, "val/mse_min": 1.0, "val/mse_max": 3.0}
+
+
+def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
+    analysis = analyse(make(tmp_path))
+    judged = Judged(analysis)
+    first = analysis.shown["knee"]
+    value = analysis.complete["test/fast.mig"][first]
+    assert judged.normalised(first, "test/fast.mig") == pytest.approx((value - 0.1) / 0.8)
+    assert np.isnan(judged.normalised(first, "test/mse")), "it has neither"
+    table = judged.table().set_index("metric")
+    row = table.loc["test/fast.mig"]
+    assert (row["protocol"], row["floor"], row["ceiling"]) == ("fast", "0.1", "0.9")
+    assert row[f"knee: trial {first}"].endswith(f"] = {(value - 0.1) / 0.8:.0%}")
+    assert (table.loc["test/mse", ["protocol", "floor", "ceiling"]] == "").all()
+    within, across = analysis.seed_spread("test/fast.mig")
+    assert (row["span over seeds"], row["span over settings"]) == (f"{within:.3g}", f"{across:.3g}")
+    assert "val/study.udr_lasso" in table.index
+    assert "val/probe_10" not in table.index
+
+
+def test_two_protocols_never_share_a_column(tmp_path):
+    made = make(tmp_path)
+    markdown = (write_report(made, tmp_path / "out").parent / "report.md").read_text()
+    assert "| test/mig " in markdown
+    assert "| test/fast.mig " in markdown
+    for protocol in (epoch, fast):
+        assert f"Protocol {protocol.name} ({protocol.hash})" in markdown
+    assert list(Judged(analyse(made)).protocols.values()).count("fast") == 2, "on val and on test"
+
+
+def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
+    judged = Judged(analyse(make(tmp_path)))
+    # All grow with beta, but the seeds' spread turns some neighbours around.
+    assert judged.correlations.loc["val/study.udr_lasso", "test/fast.mig"] > 0.85
+    assert judged.correlations.loc["test/mse", "test/mig"] > 0.85
+    (sentence,) = judged.agreements()
+    assert sentence.startswith("Without labels, val/study.udr_lasso orders the 36 models as the 2 labelled metrics do")
+    assert "of trial 11, is in the median place 1 of 36" in sentence
+    (spread,) = judged.spread()
+    assert spread.startswith("Of the 2 metrics with a protocol the span over seeds")
+
+
+def test_without_protocols_nothing_is_judged(tmp_path):
+    made = make(tmp_path / "pictures")
+    bare = replace(made, references=made.references.iloc[:0], protocols={})
+    page = write_report(bare, tmp_path / "out")
+    assert not (page.parent / "figures" / "scores.png").exists()
+    assert "floors and ceilings" not in page.read_text()
+
+
+def test_the_code_map_finds_the_code_of_a_factor(tmp_path):
+    keep_codes(tmp_path)
+    found = code_map(tmp_path)
+    assert found.names == ("shape", "x"), "the constant factor is left out"
+    assert found.information.shape == (2, 2)
+    assert found.information[0, 1] == pytest.approx(1)
+    assert found.information[1, 1] < 0.1
+    assert found.importance[0, 1] > 0.99
+    (tmp_path / "reference.safetensors").unlink()
+    assert code_map(tmp_path) is None
+
+
+def test_the_front_holds_what_keeps_the_bounds(tmp_path):
+    made = make(tmp_path)
+    bound = float(analyse(made).complete["val/mse"].iloc[5])
+    bounded = replace(made, info=made.info | {"constraints": [["val/mse", "at most", bound]]})
+    analysis = analyse(bounded)
+    assert analysis.front == list(range(6))
+    assert analysis.knee in analysis.front
+    assert analysis.shown["best val/mig"] == 5
+    assert findings(analysis)[0] == f"6 of 12 complete trials have val/mse at most {bound:.4g}."
+    none = analyse(replace(made, info=made.info | {"constraints": [["val/mig", "at least", 9.0]]}))
+    assert none.front == list(range(12))
+    assert findings(none)[0] == (
+        "0 of 12 complete trials have val/mig at least 9; as none has, what follows is of all."
+    )
+
+
+def test_how_sure_a_front_is(tmp_path):
+    results = make(tmp_path, replicas=4)
+    # Trials 0 and 1 are told apart by far more than seeds move them; 2 and 3 are made alike.
+    rows = results.replicas
+    noise = np.array([-1.0, 1.0, -0.5, 0.5])
+    for key, (mse, mig) in {0: (1.0, 1.0), 1: (3.0, 3.0), 2: (2.0, 2.0), 3: (2.001, 2.001)}.items():
+        rows.loc[rows["trial"] == key, "val/mse"] = mse + 0.01 * noise
+        rows.loc[rows["trial"] == key, "val/mig"] = mig + 0.01 * noise
+    keep = [0, 1, 2, 3]
+    trials = results.trials[results.trials["trial"].isin(keep)].copy()
+    for name in ("val/mse", "val/mig"):
+        trials[name] = rows[rows["trial"].isin(keep)].groupby("trial")[name].median().to_numpy()
+    results = replace(results, trials=trials, replicas=rows[rows["trial"].isin(keep)])
+    certainty = Certainty(analyse(results))
+    assert certainty.shown == [0, 2, 3, 1]
+    assert certainty.chances[0] == certainty.chances[1] == 1.0
+    # The two alike are both on the front if the one with less mse has less mig: in half of the cases.
+    assert 0.6 < certainty.chances[2] < 0.9
+    table = certainty.table().set_index("trial")
+    assert table.loc["0", "better val/mse than the next"] == "100%"
+    assert table.loc["0", "better val/mig than the next"] == "0%"
+    assert 40 < int(table.loc["2", "better val/mse than the next"].rstrip("%")) < 80
+    assert table.loc["1", "better val/mse than the next"] == ""
+    assert (table["seeds"] == "4").all()
+    middle, low, _, high = table.loc["0", "val/mse [95 %]"].replace("[", "").replace("]", "").split()
+    assert 0.97 < float(low) < float(middle) == 1.0 < float(high) < 1.03
+
+
+def test_with_one_metric_the_best_few_are_compared(tmp_path):
+    analysis = analyse(make(tmp_path, metrics=1))
+    certainty = Certainty(analysis)
+    table = certainty.table()
+    assert len(table) == 3
+    assert list(table.columns)[2] == "the best"
+    assert certainty.shown[0] == analysis.knee
+    assert sum(certainty.chances.values()) == pytest.approx(1.0)
+
+
+def test_of_one_seed_nothing_is_said_to_be_sure(tmp_path):
+    certainty = Certainty(analyse(make(tmp_path, replicas=1)))
+    assert not certainty.known
+    assert certainty.table().empty
+    assert certainty.sentences() == []

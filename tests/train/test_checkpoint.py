@@ -1,0 +1,147 @@
+"""A training that goes on from a checkpoint is the one that was never interrupted."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.small import TINY
+
+from aesearch.bottlenecks import Gaussian, VampPrior, VectorQuantized
+from aesearch.networks import MLP, Conv
+from aesearch.objectives import VAE, BetaVAE, FactorVAE, Linear, Reconstruction
+from aesearch.train import TrainConfig, read_checkpoint, train, write_checkpoint
+
+CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=64)
+
+CONFIGS = {
+    "vae": CONFIG,
+    "noise and warm-up": replace(CONFIG, noise_factor=0.2, warmup=Linear(0.5)),
+    "discriminator": replace(CONFIG, objective=FactorVAE(hidden=(8,))),
+    "codebook": replace(
+        CONFIG, network=Conv((4, 4)), objective=Reconstruction(), bottleneck=VectorQuantized(8), latent_dim=4
+    ),
+    "batch norm and dropout": replace(CONFIG, network=Conv((4,), norm="batch", dropout=0.2), objective=VAE()),
+    "learned prior": replace(CONFIG, objective=VAE(), bottleneck=Gaussian(VampPrior(4))),
+}
+
+
+def interrupted(config, data, folder, after, **options):
+    """The epochs of a training that keeps a checkpoint after an epoch and is never heard of again."""
+    for epoch in train(config, data, **options):
+        if epoch.number == after:
+            write_checkpoint(folder, epoch.checkpoint(), config)
+        if epoch.number == after + 1:
+            return
+
+
+@pytest.mark.parametrize("vmapped", [False, True], ids=["looped", "vmapped"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, tiny, tmp_path):
+    whole = list(train(config, tiny, vmapped=vmapped))
+    interrupted(config, tiny, tmp_path, 2, vmapped=vmapped)
+    start, remarks = read_checkpoint(tmp_path, config, known=9)
+    assert remarks == []
+    rest = list(train(config, tiny, vmapped=vmapped, start=start))
+    assert [epoch.number for epoch in rest] == [3, 4]
+    for epoch, expected in zip(rest, whole[2:], strict=True):
+        assert epoch.metrics == expected.metrics
+    assert rest[-1].result.metrics == whole[-1].result.metrics
+    assert rest[-1].result.epochs == whole[-1].result.epochs
+    for name, tensor in whole[-1].result.weights.items():
+        assert torch.equal(rest[-1].result.weights[name], tensor), name
+
+
+def test_the_two_newest_are_kept(tiny, tmp_path):
+    for epoch in train(CONFIG, tiny):
+        write_checkpoint(tmp_path, epoch.checkpoint(), CONFIG)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"epoch-00000{n}.{kind}" for n in (3, 4) for kind in ("json", "safetensors")]
+
+
+class Payload:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('the payload ran')",)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def poison(path):
+    path.write_bytes(pickle.dumps(Payload()))
+
+
+def poison_with_its_checksum(path):
+    import hashlib
+
+    poison(path)
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+
+
+def lose_the_manifest(path):
+    path.with_suffix(".json").unlink()
+
+
+def garble_the_manifest(path):
+    path.with_suffix(".json").write_text('{"sha256": ')
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip, poison, poison_with_its_checksum, lose_the_manifest, garble_the_manifest]
+)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, tiny, tmp_path):
+    for epoch in train(replace(CONFIG, epochs=2), tiny):
+        write_checkpoint(tmp_path, epoch.checkpoint(), CONFIG)
+    damage(tmp_path / "epoch-000002.safetensors")
+    start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
+    assert start.epoch == 1
+    assert len(remarks) == 1
+    assert remarks[0].startswith("the checkpoint epoch-000002.safetensors is passed over: ")
+    damage(tmp_path / "epoch-000001.safetensors")
+    start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
+    assert start is None
+    assert len(remarks) == 2
+
+
+def test_one_of_another_configuration_is_passed_over(tiny, tmp_path):
+    interrupted(CONFIG, tiny, tmp_path, 1)
+    start, remarks = read_checkpoint(tmp_path, replace(CONFIG, learning_rate=0.5), known=9)
+    assert start is None
+    assert "it is of another configuration" in remarks[0]
+
+
+def test_one_of_other_replicas_is_refused(tiny, tmp_path):
+    interrupted(CONFIG, tiny, tmp_path, 1)
+    start, _ = read_checkpoint(tmp_path, CONFIG, known=9)
+    with pytest.raises(ValueError, match="same configuration, replicas and kind of device"):
+        list(train(CONFIG, tiny, vmapped=True, start=start))
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tiny, tmp_path, monkeypatch):
+    import os
+
+    first, *_ = train(CONFIG, tiny)
+    write_checkpoint(tmp_path, first.checkpoint(), CONFIG)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(tmp_path, replace(first.checkpoint(), epoch=2), CONFIG)
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("*.tmp"))
+    start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
+    assert (start.epoch, remarks) == (1, [])

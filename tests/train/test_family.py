@@ -1,0 +1,195 @@
+"""Every objective with every network that it admits, and with every corruption and bottleneck of its kind."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.small import TINY
+
+from aesearch.bottlenecks import Gaussian, Plain, VampPrior, VectorQuantized
+from aesearch.corruptions import Masking, SaltAndPepper
+from aesearch.datasets import Data
+from aesearch.errors import UserError
+from aesearch.model import load_model, save_model
+from aesearch.networks import MLP, Conv, ResNet
+from aesearch.objectives import (
+    DIPVAE,
+    IWAE,
+    VAE,
+    WAE,
+    AnnealedVAE,
+    BetaTCVAE,
+    BetaVAE,
+    Contractive,
+    Cyclical,
+    FactorVAE,
+    FreeBits,
+    InfoVAE,
+    KLSparse,
+    Linear,
+    Reconstruction,
+    Sparse,
+)
+from aesearch.train import TrainConfig, train
+
+OBJECTIVES = [
+    Reconstruction(),
+    Reconstruction("gaussian"),
+    Reconstruction("laplace"),
+    Sparse(),
+    KLSparse(),
+    Contractive(0.01),
+    VAE(),
+    BetaVAE(),
+    FreeBits(),
+    AnnealedVAE(5.0, gamma=1.0),
+    IWAE(samples=3),
+    BetaTCVAE(),
+    BetaTCVAE(estimator="stratified"),
+    FactorVAE(hidden=(32, 32)),
+    DIPVAE(1.0, 1.0),
+    DIPVAE(1.0, 1.0, kind=2),
+    InfoVAE(scale=10.0),
+    WAE(10.0),
+]
+NETWORKS = {
+    "mlp": MLP((32,)),
+    "mlp dropout": MLP((32,), dropout=0.1),
+    "conv": Conv((8,), dense=0, kernel=3, norm="group"),
+    "conv batch norm": Conv((8, 16), dense=16, norm="batch"),
+    "resnet": ResNet((8,)),
+}
+BOTTLENECKS = [
+    (Reconstruction(), VectorQuantized(codes=16)),
+    (Reconstruction("gaussian"), VectorQuantized(codes=16, codebook="gradient")),
+    (Sparse(), Plain(nonnegative=True)),
+    (VAE(), Gaussian(VampPrior(5))),
+    (IWAE(samples=2), Gaussian(VampPrior(5))),
+]
+
+
+@pytest.fixture(scope="module")
+def few(tiny) -> Data:
+    return replace(tiny, train=tiny.train[:192], val=tiny.val[:64], test=tiny.test[:64])
+
+
+def config(objective, network, **changes) -> TrainConfig:
+    fields = {"replicas": 2, "epochs": 4, "batch_size": 32, "learning_rate": 3e-3} | changes
+    return TrainConfig(TINY, network, 4, objective, **fields)
+
+
+def name(value) -> str:
+    return repr(value).split("(")[0] + "-" + getattr(value, "likelihood", "")
+
+
+def check(trained: TrainConfig, data: Data, folder) -> None:
+    epochs = list(train(trained, data))
+    first, last = epochs[0].metrics["train/loss"], epochs[-1].metrics["train/loss"]
+    assert all(after < before for before, after in zip(first, last, strict=True)), (first, last)
+    result = epochs[-1].result
+    for split in ("val", "test"):
+        names = {f"{split}/{metric}" for metric in trained.final_names(split)}
+        assert names == {metric for metric in result.metrics if metric.startswith(split)}
+    assert all(np.isfinite(value) for values in result.metrics.values() for value in values)
+    save_model(folder, trained, dict(result.weights))
+    x = torch.from_numpy(np.array(data.images[data.test])).float() / 255
+    for replica in range(2):
+        loaded = load_model(folder, replica)
+        assert loaded.config == trained
+        model = loaded.network
+        label = torch.zeros(len(x), dtype=torch.int64) if trained.conditional else None
+        with torch.no_grad():
+            logits = model.decode(model.encode(x, label), label)
+        if not trained.conditional:
+            mse = ((logits.sigmoid() if trained.objective.likelihood == "bernoulli" else logits) - x).square().mean()
+            assert mse.item() == pytest.approx(result.metrics["test/mse"][replica], rel=1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=name)
+def test_every_objective_learns_with_every_network(objective, network, few, tmp_path):
+    if objective.differentiates and NETWORKS[network].stateful:
+        with pytest.raises(UserError, match="needs a network without batch norm or dropout"):
+            config(objective, NETWORKS[network])
+        return
+    check(config(objective, NETWORKS[network]), few, tmp_path)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("objective", "bottleneck"), BOTTLENECKS, ids=lambda value: name(value))
+def test_every_bottleneck_learns_with_every_network(objective, bottleneck, network, few, tmp_path):
+    built = NETWORKS[network]
+    refused = (bottleneck.spatial and "mlp" in network) or (
+        isinstance(bottleneck, Gaussian) and bottleneck.prior and built.stateful
+    )
+    if refused:
+        with pytest.raises(UserError, match="needs a network"):
+            config(objective, built, bottleneck=bottleneck).build()
+        return
+    check(config(objective, built, bottleneck=bottleneck), few, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"noise_factor": 0.3},
+        {"corruption": Masking(0.3)},
+        {"corruption": SaltAndPepper(0.2)},
+        {"warmup": Linear(0.5)},
+        {"warmup": Cyclical(2)},
+        {"precision": "bfloat16"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("objective", [Reconstruction(), BetaVAE(), FactorVAE(hidden=(32,))], ids=name)
+def test_corruptions_and_warmups_combine_with_objectives(objective, changes, few, tmp_path):
+    check(config(objective, NETWORKS["conv"], **changes), few, tmp_path)
+
+
+@pytest.mark.parametrize("objective", [Reconstruction(), BetaVAE(), FactorVAE(hidden=(32,)), IWAE(samples=2)], ids=name)
+@pytest.mark.parametrize("network", ["mlp dropout", "conv batch norm", "resnet"])
+def test_replicas_are_alike_alone_vmapped_and_streamed(objective, network, few):
+    trained = config(objective, NETWORKS[network], epochs=2, noise_factor=0.1)
+    ways = [{"vmapped": False}, {"vmapped": True}, {"streaming": True}]
+    runs = [[epoch.metrics["val/loss"] for epoch in train(trained, few, **way)] for way in ways]
+    single = [epoch.metrics["val/loss"] for epoch in train(replace(trained, replicas=1), few)]
+    for epoch in range(2):
+        assert runs[1][epoch] == pytest.approx(runs[0][epoch], rel=1e-4)
+        assert runs[2][epoch] == runs[0][epoch]
+        assert single[epoch] == runs[0][epoch][:1]
+
+
+def test_a_warmup_weakens_the_regulariser_in_training_and_not_in_val_loss(few):
+    strong = config(BetaVAE(50.0), NETWORKS["mlp"], epochs=1)
+    plain, warmed = (next(train(one, few)).metrics for one in (strong, replace(strong, warmup=Linear(1.0))))
+    assert max(warmed["train/loss"]) < min(plain["train/loss"])
+    expected = -warmed["val/elbo"][0] + 49 * warmed["val/kl"][0]
+    assert warmed["val/loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_adversarial_objective_keeps_its_last_epoch(few):
+    result = list(train(config(FactorVAE(hidden=(32,)), NETWORKS["mlp"]), few))[-1].result
+    assert result.epochs == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "message"),
+    [
+        (VAE(), {"bottleneck": Plain()}, r"VAE needs a bottleneck of Gaussian\(\), but got Plain"),
+        (Reconstruction(), {"bottleneck": Gaussian()}, "Reconstruction needs a bottleneck of Plain"),
+        (BetaTCVAE(), {"bottleneck": Gaussian(VampPrior())}, "needs the standard normal prior"),
+        (WAE(), {"bottleneck": VectorQuantized(), "network": Conv()}, "needs a code that is one vector"),
+        (
+            VAE(),
+            {"noise_factor": 0.1, "corruption": Masking()},
+            "noise_factor or corruption must be given, but got both",
+        ),
+        (VAE(), {"conditional": True}, "conditional=True needs data with labels"),
+        (VAE(), {"corruption": "masking"}, "corruption must be a Corruption, such as Masking"),
+        (VAE(), {"scores": [1]}, "scores must be a tuple of scores"),
+    ],
+)
+def test_what_does_not_combine_is_refused(objective, changes, message):
+    with pytest.raises(UserError, match=message):
+        config(objective, changes.pop("network", MLP((8,))), **changes)
