@@ -17,8 +17,9 @@ def on_front(costs: Values) -> NDArray[np.bool_]:
     """
     costs = np.asarray(costs, dtype=np.float64)
     if costs.shape[-1] > 2:
-        others, own = costs[..., :, None, :], costs[..., None, :, :]
-        return np.asarray(~((others <= own).all(-1) & (others < own).any(-1)).any(-2))
+        own, others = costs[..., :, None, :], costs[..., None, :, :]
+        dominates = np.all(others <= own, axis=-1) & np.any(others < own, axis=-1)
+        return np.asarray(~np.any(dominates, axis=-1))
     count = costs.shape[-2]
     if not count:
         return np.ones(costs.shape[:-1], dtype=bool)
