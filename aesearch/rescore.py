@@ -19,7 +19,7 @@ from aesearch.datasets import Data, Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.model import read_model, restore
 from aesearch.protocols import METRICS, Protocol, ready
-from aesearch.records import Results
+from aesearch.records.results import Results
 from aesearch.scores import (
     PCA,
     UDR,

@@ -22,11 +22,13 @@ from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
 from aesearch.commands.progress import Progress
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.records import Record
+from aesearch.records import epoch_line
 from aesearch.search import driver
 from aesearch.search.cluster import Where
 from aesearch.search.driver import run_study
+from aesearch.search.handover import Handover
 from aesearch.search.ledger import Ledger
+from aesearch.search.values import Outcome, Task
 from aesearch.tracking import Tracker
 from aesearch.train import Epoch
 
@@ -40,18 +42,20 @@ def space(trial: optuna.Trial) -> TrainConfig:
     )
 
 
-def nothing(task: dict) -> None:
-    """What run_trial leaves and reports, without a training."""
-    record = Record(Path(task["folder"]))
-    record.attempt()
-    rng = np.random.default_rng(int(record.folder.name))
+def nothing(config: dict[str, Task]) -> None:
+    """Hand over and report what a trial does, without a training."""
+    task = config["task"]
+    handover = Handover(task.keeper, task.place)
+    rng = np.random.default_rng(task.place.key)
     mse, mig = rng.uniform(), rng.uniform()
     metrics = {"train/loss": (mse,), "val/loss": (mse,), "val/mse": (mse,), "val/mig": (mig,)}
-    record.append(Epoch(1, metrics, 0.0, 0.0), 0.0)
-    for name in ("model.safetensors", "reference.safetensors"):
-        (record.artifacts / name).write_bytes(b"0" * 1000)
-    record.finish({"metrics": metrics, "selected_epochs": [1], "references": {}, "protocols": {}, "seconds": 0.0})
-    tune.report({"epoch": 1, "share": 1.0, "final": True, "value0": mse, "value1": mig})
+    handover.epoch(epoch_line(Epoch(1, metrics, 0.0, 0.0), 0.0))
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("model.safetensors", "reference.safetensors"):
+            (Path(folder) / name).write_bytes(b"0" * 1000)
+        result = {"metrics": metrics, "selected_epochs": [1], "references": {}, "protocols": {}, "seconds": 0.0}
+        handover.result(Path(folder), result)
+    tune.report({"told": Outcome("COMPLETE", (mse, mig))})
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from aesearch.model import load_model
-from aesearch.records import local_results
+from aesearch.records.results import local_results
 from aesearch.search.ledger import Ledger
 from aesearch.study import load_study
 

@@ -13,7 +13,7 @@ from aesearch.model import save_artifacts
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, Reconstruction
 from aesearch.protocols import chen, dlib, fast
-from aesearch.records import Results
+from aesearch.records.results import Results
 from aesearch.rescore import Task, chosen, compare, load, rescore, score_trial
 from aesearch.scores import UDR, Disentanglement, Likelihood, Quality
 from aesearch.train import TrainConfig, train

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aesearch.commands.options import named_study
 
 if TYPE_CHECKING:
-    from aesearch.records import Results
+    from aesearch.records.results import Results
 
 
 def report(options: argparse.Namespace) -> int:

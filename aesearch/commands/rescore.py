@@ -8,7 +8,7 @@ from aesearch.commands.report import write_report
 from aesearch.errors import UserError
 
 if TYPE_CHECKING:
-    from aesearch.records import Results
+    from aesearch.records.results import Results
 
 
 def rescore(options: argparse.Namespace) -> int:

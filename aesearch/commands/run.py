@@ -1,11 +1,12 @@
-"""``run``: search, track, report."""
+"""Run ``run``: prepare a study, search, report."""
 
 import argparse
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from aesearch.errors import UserError
 if TYPE_CHECKING:
     from aesearch.search.budgets import Budget
     from aesearch.search.cluster import Where
+    from aesearch.search.driver import Ended
     from aesearch.search.ledger import Ledger
     from aesearch.study import Study
     from aesearch.tracking import Tracker
@@ -23,19 +25,31 @@ if TYPE_CHECKING:
 ASKED_SECONDS = 3600
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a call of ``run`` works with once everything is prepared."""
+
+    options: argparse.Namespace
+    ledger: "Ledger"
+    tracker: "Tracker"
+    where: "Where"
+    budget: "Budget"
+
+
 def run(options: argparse.Namespace) -> int:
     """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
-    with _interrupted_in_order():
-        return _run(options)
+    with _interrupted_in_order(), _prepared(options) as job:
+        return _finish(job, _search(job))
 
 
-def _run(options: argparse.Namespace) -> int:
+@contextmanager
+def _prepared(options: argparse.Namespace) -> Iterator[Job]:
+    """Load the study and its data, and open its ledger and its MLflow store. Raises UserError before any training."""
     study = overridden(options)
     if options.fork:
         study = _forked(study, options.fork)
 
     # Only now: a wrong study file is to be told before the slow imports.
-    from aesearch.datasets import contents_checked
     from aesearch.search.budgets import Budget
     from aesearch.search.cluster import Where
     from aesearch.search.ledger import Ledger
@@ -43,13 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     from aesearch.tracking import Tracker
 
     data = data_folder(options.data)
-    digests = {}
-    for dataset in dict.fromkeys(config.data for _, config in study.probes):
-        with contents_checked():
-            loaded = dataset.load(data)
-        digests[repr(dataset)] = loaded.digest()
-        for remark in loaded.remarks:
-            print(f"{study.name}: {remark}")
+    digests = _load_data(study, data)
     if options.fresh and (aside := move_aside(study, options.home)):
         print(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)
@@ -57,73 +65,78 @@ def _run(options: argparse.Namespace) -> int:
         ledger.check_data(digests)
         if options.retry_failed:
             print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
-        budget = Budget(options.time_budget, options.disk_budget)
         short = options.time_budget is not None and options.time_budget <= ASKED_SECONDS
         if not (options.yes or options.address or short or ledger.trials()):
             _ask(study, data, ledger.total)
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
-        status = "FAILED"
-        try:
-            status = _search(ledger, Where(options.address, data, options.verbose), tracker.notify, budget)
-        finally:
-            tracker.close(status)
-        if tracker.problem:
-            _tell_missing(options, study.name, tracker)
-        if budget.reached:
-            done = f"{len(ledger.finished())} of {ledger.total} trials"
-            print(f"{study.name}: the {budget.reached} budget is used up after {done}; the same command goes on")
-        elif status == "KILLED":
-            print(f"{study.name}: interrupted; the same command goes on")
-            return 130
-        if not ledger.finished():
-            print(f"{study.name}: no trial has ended, so there is no report")
-            return 1
-        _finish(options, ledger, tracker)
-        return 0 if ledger.counts()["COMPLETE"] else 1
+        budget = Budget(options.time_budget, options.disk_budget)
+        yield Job(options, ledger, tracker, Where(options.address, data, options.verbose), budget)
     finally:
         ledger.close()
 
 
-def _search(ledger: "Ledger", where: "Where", notify: Callable[[int], None], budget: "Budget") -> str:
-    """Run the trials that are missing and compare all models: FINISHED, or KILLED by a person or the budget."""
+def _load_data(study: "Study", folder: Path) -> dict[str, str]:
+    """Load each data set of a study once, so that it is there before any trial. Returns their digests, by name."""
+    from aesearch.datasets import contents_checked
+
+    digests = {}
+    for dataset in dict.fromkeys(config.data for _, config in study.probes):
+        with contents_checked():
+            loaded = dataset.load(folder)
+        digests[repr(dataset)] = loaded.digest()
+        for remark in loaded.remarks:
+            print(f"{study.name}: {remark}")
+    return digests
+
+
+def _search(job: Job) -> "Ended":
+    """Run the trials that are missing and compare all models; MLflow has it all when this returns."""
     from aesearch.commands.progress import Progress
-    from aesearch.search.driver import run_study
+    from aesearch.search.driver import Ended, run_study
 
-    name, status = ledger.study.name, "KILLED"
-    progress = Progress(name, ledger.total, ledger.counts, ledger.best)
-    with suppress(KeyboardInterrupt):
-        run_study(ledger, where, notify, progress.update, budget)
-        status = "FINISHED"
-    progress.close()
-    _tell_remarks(ledger)
-    if status == "FINISHED" and ledger.study.comparisons and ledger.counts()["COMPLETE"]:
-        status = "KILLED"
-        with suppress(KeyboardInterrupt):
-            _compare(ledger, where.data, notify)
-            status = "FINISHED"
-    return status
+    ledger, status = job.ledger, "FAILED"
+    progress = Progress(ledger.study.name, ledger.total, ledger.counts, ledger.best)
+    try:
+        end = run_study(ledger, job.where, job.tracker.notify, progress.update, job.budget)
+        progress.close()
+        _tell_remarks(ledger)
+        if end is Ended.FINISHED:
+            end = _compare(ledger, job.where.data, job.tracker.notify)
+        status = "FINISHED" if end is Ended.FINISHED else "KILLED"
+    finally:
+        job.tracker.close(status)
+    return end
 
 
-def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> None:
-    """Measure what a study asks of all its models together."""
-    from aesearch.records import local_results, merged
+def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> "Ended":
+    """Measure what a study asks of all its models together, unless that is done."""
+    from aesearch.records import merged
+    from aesearch.records.results import local_results
     from aesearch.rescore import ACROSS, compare
+    from aesearch.search.driver import Ended
 
-    study, results = ledger.study, local_results(ledger.folder)
+    study = ledger.study
+    if not study.comparisons or not ledger.counts()["COMPLETE"]:
+        return Ended.FINISHED
+    results = local_results(ledger.folder)
     complete = results.trials[results.trials["state"] == "COMPLETE"]
     names = [f"val/{ACROSS}{name}" for comparison in study.comparisons for name in comparison.names]
     if set(names) <= set(complete.columns) and complete[names].notna().all(axis=None):
-        return
+        return Ended.FINISHED
     print(f"{study.name}: comparing all models")
-    for key, found in compare(results, study.comparisons, data, study.path):
-        record = ledger.record(key)
-        record.rescore(merged(record.read("scores.json"), found))
-        notify(key)
+    try:
+        for key, found in compare(results, study.comparisons, data, study.path):
+            record = ledger.record(key)
+            record.rescore(merged(record.read("scores.json"), found))
+            notify(key)
+    except KeyboardInterrupt:
+        return Ended.INTERRUPTED
+    return Ended.FINISHED
 
 
 def _tell_remarks(ledger: "Ledger") -> None:
-    """Why trials failed, and what else a person should know of them."""
+    """Print why trials failed, and what else a person should know of them."""
     name = ledger.study.name
     for reason, times in ledger.failures().items():
         print(f"{name}: {times} failed: {reason}")
@@ -132,29 +145,51 @@ def _tell_remarks(ledger: "Ledger") -> None:
             print(f"{name}: trial {key}: {remark}")
 
 
-def _tell_missing(options: argparse.Namespace, name: str, tracker: "Tracker") -> None:
+def _finish(job: Job, end: "Ended") -> int:
+    """Say how the search ended and write the report of what there is. Returns the exit status."""
+    from aesearch.search.driver import Ended
+
+    ledger, name = job.ledger, job.ledger.study.name
+    if job.tracker.problem:
+        _tell_missing(job)
+    if job.budget.reached:
+        done = f"{len(ledger.finished())} of {ledger.total} trials"
+        print(f"{name}: the {job.budget.reached} budget is used up after {done}; the same command goes on")
+    elif end is Ended.INTERRUPTED:
+        print(f"{name}: interrupted; the same command goes on")
+        return 130
+    if not ledger.finished():
+        print(f"{name}: no trial has ended, so there is no report")
+        return 1
+    _report(job)
+    return 0 if ledger.counts()["COMPLETE"] else 1
+
+
+def _tell_missing(job: Job) -> None:
+    """Print what MLflow lacks, and how to send it later."""
     from aesearch.tracking import shown
 
+    options, tracker, name = job.options, job.tracker, job.ledger.study.name
     what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
     home = "" if options.home == DEFAULT_HOME else f" --home {options.home}"
     command = f"python -m aesearch sync {name}{home}{store_option(shown(options.tracking_uri))}"
     print(f"{name}: MLflow lacks {what}: {tracker.problem}; when it is back: {command}")
 
 
-def _finish(options: argparse.Namespace, ledger: "Ledger", tracker: "Tracker") -> None:
-    """The report of a study, from MLflow or, where that is lost, from the records; its knee is registered."""
-    from aesearch.records import local_results
+def _report(job: Job) -> None:
+    """Write the report, from MLflow or, where that is lost, from the records; register the model of the knee."""
+    from aesearch.records.results import local_results
     from aesearch.tracking import read_study, shown
 
-    name, results = ledger.study.name, None
-    if not tracker.problem:
+    options, ledger, name, results = job.options, job.ledger, job.ledger.study.name, None
+    if not job.tracker.problem:
         try:
             results = read_study(options.tracking_uri, name)
         except UserError as error:
             print(f"{name}: the report is of the records here: {error}")
     page = write_report(results or local_results(ledger.folder), options.out)
     if results:
-        if remark := tracker.add_report(page.parent):
+        if remark := job.tracker.add_report(page.parent):
             print(f"{name}: MLflow lacks the files of the report: {remark}")
         register_knee(options.tracking_uri, results)
     uri = shown(options.tracking_uri)

@@ -19,7 +19,7 @@ def sync(options: argparse.Namespace) -> int:
     import json
     from dataclasses import replace
 
-    from aesearch.records import local_results
+    from aesearch.records.results import local_results
     from aesearch.search.state import hold_state
     from aesearch.tracking import send_all, shown
 

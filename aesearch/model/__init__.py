@@ -1,14 +1,26 @@
 """Trained models: kept, loaded, used."""
 
 from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
-from aesearch.model.files import DISCARDED, MODEL_FILES, from_json, read_model, restore, save_model, to_json
+from aesearch.model.files import (
+    DISCARDED,
+    MODEL_FILES,
+    discard,
+    from_json,
+    is_discarded,
+    read_model,
+    restore,
+    save_model,
+    to_json,
+)
 from aesearch.model.trained import Model, load_model
 
 __all__ = [
     "DISCARDED",
     "MODEL_FILES",
     "Model",
+    "discard",
     "from_json",
+    "is_discarded",
     "load_model",
     "read_model",
     "reconstructions",

@@ -35,6 +35,22 @@ MODEL_FILES = (WEIGHTS, REFERENCE)  # the large ones, without which there is no 
 DISCARDED = "discarded.txt"  # why they were removed
 
 
+def discard(folder: Path, reason: str) -> bool:
+    """Remove the model in ``folder``, but not its pictures, and leave the ``reason``. Returns whether there was one."""
+    there = [folder / name for name in MODEL_FILES if (folder / name).exists()]
+    if there:
+        # The reason first: a model that is half removed must not pass for a damaged one.
+        (folder / DISCARDED).write_text(reason + "\n")
+    for file in there:
+        file.unlink()
+    return bool(there)
+
+
+def is_discarded(folder: Path) -> bool:
+    """Tell whether the model in ``folder`` was removed."""
+    return (folder / DISCARDED).exists()
+
+
 @dataclass(frozen=True)
 class Elsewhere(Dataset):
     """What is known of training data that is not at hand where a model is used."""

@@ -1,16 +1,28 @@
-"""Records: what trials leave, as files and as tables."""
+"""Records: what trials leave, as files and, in ``aesearch.records.results``, as tables.
 
-from aesearch.records.record import Record, medians, merged, summary, write_json
-from aesearch.records.results import Results, from_records, local_results, spread
+Only the files are imported here: the process that writes them needs no pandas.
+"""
+
+from aesearch.records.record import (
+    JSON_FILES,
+    MOST_REASON,
+    Record,
+    epoch_line,
+    failure_of,
+    medians,
+    merged,
+    summary,
+    write_json,
+)
 
 __all__ = [
+    "JSON_FILES",
+    "MOST_REASON",
     "Record",
-    "Results",
-    "from_records",
-    "local_results",
+    "epoch_line",
+    "failure_of",
     "medians",
     "merged",
-    "spread",
     "summary",
     "write_json",
 ]

@@ -1,15 +1,19 @@
-"""The folder of a trial: what its driver and its worker write, each file by one of them only.
+"""The record of a trial: a folder of files, all of which the driver of the study writes.
+
+Some say what the driver itself does. The others come from the trial's worker, which hands them over through Ray, so a
+worker needs no access to this folder.
 
     trial.json        driver  key, parameters and their distributions, configuration
+    state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
+    scores.json       driver  metrics that were measured after the trial, of its kept model
     worker.json       worker  the process that has the trial, and how many have had it
     history.jsonl     worker  a line per epoch
     checkpoints/      worker  of a trial that has not ended, what it can go on from
+    incoming/         worker  files that are being handed over
+    artifacts/        worker  the trained model and its pictures
     result.json       worker  final metrics, written last: a finished trial has it
-    scores.json       driver  metrics that were measured after the trial, of its kept model
     remarks.txt       worker  what went wrong without ending the trial
     failure.json      worker  the reason and traceback of a failure
-    state.json        driver  COMPLETE, PRUNED or FAIL, and the reason
-    artifacts/        worker  the trained model and its pictures
     more/             worker  further replicas of a complete trial that are being trained, a folder like this one
 
 Tracking reads these files only, so whatever is in them can be sent to MLflow later, and again.
@@ -25,13 +29,15 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aesearch.errors import UserError
-from aesearch.model import DISCARDED, MODEL_FILES
-from aesearch.train import Epoch, Result
+
+if TYPE_CHECKING:
+    # Not imported when this runs: the process that writes records for workers needs no PyTorch.
+    from aesearch.train import Epoch, Result
 
 JSON_FILES = ("trial.json", "worker.json", "result.json", "scores.json", "failure.json", "state.json")
 MOST_REASON = 1000  # characters; the traceback has all of it
@@ -54,7 +60,25 @@ def medians(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) -> lis
     return [float(np.median(metrics.get(name, (math.nan,)))) for name in names]
 
 
-def summary(result: Result, seconds: float) -> dict[str, Any]:
+def epoch_line(epoch: "Epoch", elapsed: float) -> dict[str, Any]:
+    """Make the line of history.jsonl of an epoch that ended ``elapsed`` seconds after the trial began."""
+    return {
+        "epoch": epoch.number,
+        "time_ms": int(time.time() * 1000),
+        "elapsed": elapsed,
+        "train_seconds": epoch.train_seconds,
+        "metric_seconds": epoch.metric_seconds,
+        "metrics": epoch.metrics,
+    }
+
+
+def failure_of(error: BaseException) -> tuple[str, str]:
+    """Put an error into words: the reason of a failure in one line, and the traceback."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return reason, "".join(traceback.format_exception(error))
+
+
+def summary(result: "Result", seconds: float) -> dict[str, Any]:
     """The content of result.json."""
     return {
         "metrics": result.metrics,
@@ -107,26 +131,23 @@ class Record:
         self.artifacts.mkdir(parents=True)
         self._write("trial.json", trial)
 
-    def attempt(self) -> int:
-        """Note that a process, this one, takes up the trial; how often one has since the trial was begun."""
+    def attempt(self, pid: int | None = None, host: str = "") -> int:
+        """Note that a process takes up the trial, this one unless told; how often one has since the trial was begun."""
         count = int(self.read("worker.json").get("attempts", 0)) + 1
-        self._write("worker.json", {"attempts": count, "pid": os.getpid(), "host": socket.gethostname()})
+        taken = {"attempts": count, "pid": pid or os.getpid(), "host": host or socket.gethostname()}
+        self._write("worker.json", taken)
         path = self.folder / "history.jsonl"
         if path.exists():
             # A process that was killed may have left half a line.
             self._write_history(self.history())
         return count
 
-    def append(self, epoch: Epoch, elapsed: float) -> None:
+    def append(self, epoch: "Epoch", elapsed: float) -> None:
         """Add an epoch, ``elapsed`` seconds after the trial began."""
-        line = {
-            "epoch": epoch.number,
-            "time_ms": int(time.time() * 1000),
-            "elapsed": elapsed,
-            "train_seconds": epoch.train_seconds,
-            "metric_seconds": epoch.metric_seconds,
-            "metrics": epoch.metrics,
-        }
+        self.add_line(epoch_line(epoch, elapsed))
+
+    def add_line(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the history."""
         with (self.folder / "history.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -149,8 +170,8 @@ class Record:
 
     def fail(self, error: BaseException) -> str:
         """Keep the ``error`` and its traceback as the reason of a failure, which is returned."""
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        self.fail_for(reason, traceback.format_exc())
+        reason, details = failure_of(error)
+        self.fail_for(reason, details)
         return reason
 
     def fail_for(self, reason: str, details: str = "") -> None:
@@ -161,20 +182,13 @@ class Record:
         """Keep metrics that were measured after the trial."""
         self._write("scores.json", scores)
 
-    def discard(self, reason: str) -> bool:
-        """Remove the model, but not its pictures, and leave the ``reason``. Whether there was one."""
-        there = [self.artifacts / name for name in MODEL_FILES if (self.artifacts / name).exists()]
-        if there:
-            # The reason first: what is half removed must not pass for damaged.
-            (self.artifacts / DISCARDED).write_text(reason + "\n")
-        for file in there:
-            file.unlink()
-        return bool(there)
-
-    @property
-    def discarded(self) -> bool:
-        """Whether its model was removed."""
-        return (self.artifacts / DISCARDED).exists()
+    def place(self, source: str, name: str, folder: Path) -> None:
+        """Move a file of the record's folder ``source``, whole on disk, into ``folder``; nothing if it is moved."""
+        path = self.folder / source / name
+        if path.exists():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            path.replace(folder / name)
 
     def remark(self, text: str) -> None:
         """Add what a person should know of the trial that is no failure."""

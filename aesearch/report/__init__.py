@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aesearch.errors import UserError
-from aesearch.records import Results
+from aesearch.records.results import Results
 from aesearch.report.analysis import analyse, best_trial
 from aesearch.report.figures import draw_figures
 from aesearch.report.page import write_pages

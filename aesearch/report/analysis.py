@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from aesearch.errors import UserError, nearest
 from aesearch.pareto import knee, on_front
-from aesearch.records import Results
+from aesearch.records.results import Results
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")

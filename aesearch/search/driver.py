@@ -4,117 +4,189 @@ import gc
 import re
 import signal
 import sys
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ray import cloudpickle, tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from aesearch.records import Record
-from aesearch.search.budgets import Budget
+from aesearch.errors import UserError
+from aesearch.search.budgets import Budget, check_room
 from aesearch.search.cluster import Where, connected, handler_kept, resources, sigterm_as_sigint, threads
+from aesearch.search.keeper import keeping
+from aesearch.search.kept_models import KeptModels
 from aesearch.search.ledger import Ledger
-from aesearch.search.more_replicas import Race, parts
-from aesearch.search.searcher import MOST_ATTEMPTS, Queue, QueueSearcher, Watcher, check_room, scheduler
+from aesearch.search.more_replicas import Parts, parts
+from aesearch.search.searcher import (
+    MOST_ATTEMPTS,
+    Attempts,
+    JudgedScheduler,
+    Listener,
+    Queue,
+    QueueSearcher,
+    Trials,
+    record_of,
+)
+from aesearch.search.values import Outcome, Place, Task
 from aesearch.search.worker import run_trial
-from aesearch.study import Plateau
+from aesearch.study import Plateau, Rule, Study
+
+
+class Ended(Enum):
+    """The end of a search."""
+
+    FINISHED = "nothing is left to do"
+    INTERRUPTED = "a signal, or the budget, ended it"
 
 
 def run_study(
-    ledger: Ledger, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget | None = None
-) -> None:
-    """Run the trials that the ledger lacks. ``changed`` is told the key of each trial whose record has news.
+    ledger: Ledger,
+    where: Where,
+    changed: Callable[[int], None],
+    watch: Callable[[int, float], None],
+    budget: Budget | None = None,
+) -> Ended:
+    """Run the trials that the ledger lacks, then the further replicas that some deserve.
 
-    Raises KeyboardInterrupt after SIGINT or SIGTERM, or where the ``budget`` is used up.
+    changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
+    shares of their epochs that are done.
+    Raises UserError where Ray cannot be reached, a trial can never run, or the disk is full.
     """
-    if ledger.left or parts(ledger):
-        # The study file's own classes and functions go to the workers by value: they cannot import it.
-        cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
-        budget = budget or Budget()
-        with connected(where), sigterm_as_sigint(), budget.running():
-            for key in ledger.trials():
-                budget.ended(ledger.record(key).folder, [])
-            _work_off(ledger, where, changed, watch, budget)
-            while further := parts(ledger):
-                _work_off(Race(ledger, further), where, changed, watch, budget)
-    for key in ledger.discard():
+    budget, kept = budget or Budget(), KeptModels(ledger)
+
+    def ended(key: int) -> None:
+        discarded = [] if ledger.study.adaptive else kept.discard()
+        for other in discarded:
+            changed(other)
+        budget.ended(ledger.record(key).folder, [ledger.record(other).folder for other in discarded])
+
+    try:
+        end = _answer(ledger, where, Listener(changed, watch, ended), budget)
+    except KeyboardInterrupt:
+        return Ended.INTERRUPTED
+    for key in kept.discard():
         changed(key)
+    return end
 
 
-def _work_off(queue: Queue, where: Where, changed: Callable[[int], None], watch: Watcher, budget: Budget) -> None:
-    """Run all of ``queue``, through as many searches as break down. Raises KeyboardInterrupt where some is left."""
-    crashes: Counter[int] = Counter()
+def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) -> Ended:
+    """Run what is left of the search, then of the further replicas."""
+    if not ledger.left and not parts(ledger):
+        return Ended.FINISHED
+    # The study file's own classes and functions go to the workers by value: they cannot import it.
+    cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
+    with connected(where), sigterm_as_sigint(), budget.running(), keeping(ledger.folder) as keeper:
+        for key in ledger.trials():
+            budget.ended(ledger.record(key).folder, [])
+        end = _work_off(Trials(ledger), where, keeper, listener)
+        while end is Ended.FINISHED and (further := parts(ledger)):
+            end = _work_off(Parts(ledger, deque(further)), where, keeper, listener)
+    return end
+
+
+def _work_off(queue: Queue, where: Where, keeper: str, listener: Listener) -> Ended:
+    """Run all of ``queue``, through as many searches as break down."""
+    attempts = Attempts()
     while queue.left:
-        searcher = QueueSearcher(queue, changed, watch, budget, crashes)
-        broken = _search(queue, where, searcher)
-        # After SIGINT fit() returns normally, and more is left than what was put back.
-        if not broken and queue.left == len(searcher.put_back):
-            continue
+        searcher, broken = _search(queue, where, keeper, attempts, listener)
         if not broken:
-            raise KeyboardInterrupt
-        check_room(queue.folder, broken)
-        under_way = {key: queue.record(key) for key in queue.running}
-        if not under_way:
+            # After SIGINT fit() returns normally, and something is left.
+            return Ended.INTERRUPTED if queue.left else Ended.FINISHED
+        check_room(queue.ledger.folder, broken)
+        if not searcher.live:
             raise RuntimeError(broken)
-        crashes.update(under_way.keys())
-        queue.settle(_lost(under_way, broken, crashes))
-        for key in under_way:
-            changed(key)
+        lost = _lost(queue, searcher, broken)
+        for task in searcher.live.values():
+            if task.place in lost:
+                queue.tell(task.place, Outcome("FAIL", reason=lost[task.place]))
+            else:
+                attempts.again.append(task)
+            listener.changed(task.place.key)
         # What is left of the broken search holds workers until it is collected.
         del searcher
         gc.collect()
+    return Ended.FINISHED
 
 
-def _search(queue: Queue, where: Where, searcher: "QueueSearcher") -> str:
-    """Run what is left. Why Tune broke down, which happens when Ray ends a worker for its memory; else empty."""
-    study, remaining = queue.study, queue.left
-    cpus, gpus, concurrent = resources(study, remaining, grows=where.address not in (None, "local"))
-    searcher.task = {
-        "searched": queue.searched,
-        "data": str(where.data),
-        "threads": threads(cpus),
-        "device": "cuda" if gpus else "cpu",
-        "checkpoint_seconds": study.checkpoint_seconds,
-        "epoch_seconds": study.epoch_seconds,
-        "plateau": study.early_stopping if isinstance(study.early_stopping, Plateau) else None,
-        "sign": study.searched[0].sign,
-    }
-    tuner = tune.Tuner(
-        tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler(queue, searcher.keys),
-            num_samples=remaining,
-            max_concurrent_trials=concurrent,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="ray",
-            storage_path=str(queue.folder),
-            verbose=3 if where.verbose else 0,
-            # A worker that dies: the trial goes on from its checkpoint in another one.
-            failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS - 1),
-        ),
+def _search(
+    queue: Queue, where: Where, keeper: str, attempts: Attempts, listener: Listener
+) -> tuple[QueueSearcher, str]:
+    """Run what is left. Returns the searcher, and why Tune broke down, as it does when Ray ends a worker for memory."""
+    study = queue.ledger.study
+    cpus, gpus, concurrent = resources(study, queue.left, grows=where.address not in (None, "local"))
+    searcher = QueueSearcher(
+        queue, _task(study, where.data, threads(cpus), "cuda" if gpus else "cpu", keeper), attempts, listener
     )
-    try:
-        with handler_kept(signal.SIGINT):
-            tuner.fit()
-    except Exception as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return ""
+    with TemporaryDirectory(prefix="aesearch-tune-") as unused:
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(queue, searcher),
+                num_samples=-1,  # until the searcher has no more
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=unused,
+                verbose=3 if where.verbose else 0,
+                # A trial whose worker dies is handed out again by the searcher.
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        try:
+            with handler_kept(signal.SIGINT):
+                tuner.fit()
+        except UserError:
+            raise
+        except Exception as error:
+            return searcher, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return searcher, ""
 
 
-def _lost(under_way: Mapping[int, Record], broken: str, crashes: Counter[int]) -> dict[int, str]:
-    """Of the trials that were ``under_way`` when the search broke, those that are not to be tried again, and why.
+def _task(study: Study, data: Path, own_threads: int, device: str, keeper: str) -> Task:
+    """Make what all tasks of a study share; the searcher fills in place and configuration."""
+    rule = study.early_stopping
+    return Task(
+        place=Place(-1),
+        config=b"",
+        searched=tuple(metric.name for metric in study.searched),
+        sign=study.searched[0].sign,
+        plateau=rule if isinstance(rule, Plateau) else None,
+        data=data,
+        threads=own_threads,
+        device=device,
+        checkpoint_seconds=study.checkpoint_seconds,
+        epoch_seconds=study.epoch_seconds,
+        keeper=keeper,
+    )
 
-    Ray names the process that it ended for its memory; where it names none, those that were there too often.
+
+def _scheduler(queue: Queue, searcher: QueueSearcher) -> TrialScheduler:
+    study = queue.ledger.study
+    if not isinstance(study.early_stopping, Rule) or not isinstance(queue, Trials):
+        return FIFOScheduler()
+    judge = study.early_stopping.judge(max(config.epochs for _, config in study.probes))
+    return JudgedScheduler(queue.ledger, searcher.live, judge)
+
+
+def _lost(queue: Queue, searcher: QueueSearcher, broken: str) -> Mapping[Place, str]:
+    """Name the trials that were under way when the search broke and are not to be tried again, and why.
+
+    Ray names the process that it ended for its memory; where it names none, it is those that were there too often.
     """
+    places = [task.place for task in searcher.live.values()]
     ended = re.search(
         r"was (\S+) used / (\S+) limit.* Selected to kill: .*?pid=(\d+), actual memory used=(\S+),", broken
     )
     if ended:
         used, limit, pid, own = ended.groups()
         reason = f"out of memory: Ray ended its process, which used {own}, when {used} of {limit} were in use"
-        lost = {key: reason for key, record in under_way.items() if record.read("worker.json").get("pid") == int(pid)}
+        lost = {place: reason for place in places if record_of(queue, place).read("worker.json").get("pid") == int(pid)}
         if lost:
             return lost
-    return {key: broken[:2000] for key in under_way if crashes[key] >= MOST_ATTEMPTS}
+    return {place: broken[:2000] for place in places if searcher.attempts.made[place] >= MOST_ATTEMPTS}

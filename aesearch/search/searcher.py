@@ -1,183 +1,205 @@
-"""Connect the ledger with Ray Tune: ask for trials, tell how they ended, stop those that the study's rule stops."""
+"""Connect a queue of trials with Ray Tune: hand them out, note how they ended, stop those that the rule stops."""
 
-import errno
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from aesearch.errors import UserError
 from aesearch.records import Record
-from aesearch.search.budgets import Budget
+from aesearch.search.budgets import check_room
 from aesearch.search.ledger import Ledger
-from aesearch.study import Judge, Rule, Study
-from aesearch.train import (
-    TrainConfig,
-)
+from aesearch.search.values import Outcome, Place, Progress, Task
+from aesearch.study import Judge
+from aesearch.train import TrainConfig
 
-MOST_ATTEMPTS = 3  # of a trial whose worker dies
-NO_ROOM = os.strerror(errno.ENOSPC)
-LEAST_ROOM = 64 * 1024  # bytes that the ledger needs to say how a trial ended
-# Called with (trials running, each one's share done) whenever something has happened.
-Watcher = Callable[[int, float], None]
-
-
-def check_room(folder: Path, broken: str = "") -> None:
-    """Raise UserError where the disk of ``folder`` is full, or was when the search broke."""
-    if NO_ROOM in broken or shutil.disk_usage(folder).free < LEAST_ROOM:
-        raise UserError(
-            f"a study must have room to write, but the disk of {folder} is full; free some, and the same command goes "
-            "on with what is missing"
-        )
+MOST_ATTEMPTS = 3  # at a trial whose worker dies
+DIED = "the worker process of the trial ended, killed or out of memory"
 
 
 class Queue(Protocol):
-    """What there is to train: a ledger's trials, or the parts of a race. ``left`` counts what has not ended."""
+    """What there is to train: a ledger's trials, or parts of them. ``left`` counts what has not ended."""
 
-    @property
-    def study(self) -> Study: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def searched(self) -> list[str]: ...
     @property
     def left(self) -> int: ...
     @property
-    def running(self) -> Mapping[int, object]: ...
-    def record(self, key: int) -> Record: ...
-    def trial(self, key: int) -> Record: ...
-    def ask(self) -> tuple[int, TrainConfig | Exception]: ...
+    def ledger(self) -> Ledger: ...
+    def ask(self) -> tuple[Place, TrainConfig | Exception]: ...
     def report(self, key: int, value: float, epoch: int) -> None: ...
-    def tell(self, key: int, state: str, values: list[float] | None = None, reason: str = "") -> None: ...
-    def put_back(self, key: int) -> None: ...
-    def discard(self) -> list[int]: ...
-    def settle(self, lost: Mapping[int, str]) -> None: ...
+    def tell(self, place: Place, outcome: Outcome) -> None: ...
+
+
+@dataclass
+class Trials:
+    """The trials that a ledger lacks, as a queue."""
+
+    ledger: Ledger
+
+    @property
+    def left(self) -> int:
+        return self.ledger.left
+
+    def ask(self) -> tuple[Place, TrainConfig | Exception]:
+        """Hand out the next trial."""
+        key, config = self.ledger.ask()
+        return Place(key), config
+
+    def report(self, key: int, value: float, epoch: int) -> None:
+        """Note the searched metric after an epoch."""
+        self.ledger.report(key, value, epoch)
+
+    def tell(self, place: Place, outcome: Outcome) -> None:
+        """Note how a trial ended."""
+        self.ledger.tell(place.key, outcome)
+
+
+@dataclass
+class Listener:
+    """What wants to know how a search goes.
+
+    changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
+    shares of their epochs that are done. ended: told the key of each trial that has ended.
+    """
+
+    changed: Callable[[int], None]
+    watch: Callable[[int, float], None]
+    ended: Callable[[int], None]
+
+
+@dataclass
+class Attempts:
+    """How often each trial was handed out, and those that are to be handed out again, before any other.
+
+    It outlives the searches of a queue, which may break down.
+    """
+
+    made: Counter[Place] = field(default_factory=Counter)
+    again: deque[Task] = field(default_factory=deque)
 
 
 class QueueSearcher(Searcher):
     """Asks a queue for configurations and tells it, truthfully, how each trial ended.
 
     Ray's own OptunaSearch tells an early-stopped trial as complete, and leaves one with a NaN running for ever.
+    live: what is under way, by Tune's identifier of the trial.
     """
 
-    def __init__(
-        self, queue: Queue, changed: Callable[[int], None], watch: Watcher, budget: Budget, crashes: Counter[int]
-    ) -> None:
+    def __init__(self, queue: Queue, task: Task, attempts: Attempts, listener: Listener) -> None:
         super().__init__()
-        self.budget = budget
         self.queue = queue
-        self.crashes = crashes
-        self.put_back: set[int] = set()
-        self.task: dict[str, Any] = {}
-        self.changed = changed
-        self.watch = watch
-        self.keys: dict[str, int] = {}
-        self.shares: dict[int, float] = {}
-        self.reported: dict[int, int] = {}
+        self.task = task
+        self.attempts = attempts
+        self.listener = listener
+        self.live: dict[str, Task] = {}
+        self.shares: dict[str, float] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        key, config = self.queue.ask()
-        self.keys[trial_id] = key
-        self.shares[key] = 0.0
-        self._notify(key)
-        # As bytes: a configuration may hold classes of the study file, which workers cannot import.
-        return self.task | {"folder": str(self.queue.record(key).folder), "config": cloudpickle.dumps(config)}
+    def suggest(self, trial_id: str) -> dict[str, Task] | str | None:  # type: ignore[override]
+        """Hand out the next trial; none while only trials that may come back are left."""
+        task = self._next()
+        if task is None:
+            return None if self.live else Searcher.FINISHED
+        self.attempts.made[task.place] += 1
+        self.live[trial_id], self.shares[trial_id] = task, 0.0
+        self._notify(task.place.key)
+        return {"task": task}
+
+    def _next(self) -> Task | None:
+        if self.attempts.again:
+            return self.attempts.again.popleft()
+        if self.queue.left <= len(self.live):
+            return None
+        place, config = self.queue.ask()
+        # By value: a configuration may hold classes of the study file, which workers cannot import.
+        return replace(self.task, place=place, config=cloudpickle.dumps(config))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        key = self.keys[trial_id]
-        if not result.get("final", True):
-            self._report(key, result)
-        self.shares[key] = result.get("share", self.shares[key])
-        self._notify(key)
+        """Note an epoch."""
+        self._report(trial_id, result["told"])
+        self._notify(self.live[trial_id].place.key)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        key = self.keys[trial_id]
-        reason = self.queue.record(key).read("failure.json").get("reason") or (result or {}).get("failed", "")
-        if reason or error or not result:
-            # The trial is not to blame: it is tried again once there is room.
-            check_room(self.queue.folder, reason)
-            if reason or not self._puts_back(key):
-                unknown = "the worker process of the trial ended, killed or out of memory"
-                self.queue.tell(key, "FAIL", reason=reason or unknown)
-        elif result["final"]:
-            values = [result[f"value{i}"] for i in range(len(self.queue.searched))]
-            self.queue.tell(key, "COMPLETE", values)
+        """Note how a trial ended, or hand it out again."""
+        told = None if error or not result else result["told"]
+        # Tune does not pass the result at which it stops a trial to on_trial_result.
+        self._report(trial_id, told)
+        task = self.live.pop(trial_id)
+        del self.shares[trial_id]
+        outcome = self._outcome(task.place, told)
+        if outcome is None:
+            self.attempts.again.append(task)
         else:
-            # Tune does not pass the result at which it stops a trial to on_trial_result.
-            self._report(key, result)
-            self.queue.tell(key, "PRUNED")
-        del self.keys[trial_id], self.shares[key]
-        self._notify(key)
-        discarded = [] if self.queue.study.adaptive else self.queue.discard()
-        for other in discarded:
-            self.changed(other)
-        self.budget.ended(self.queue.trial(key).folder, [self.queue.trial(other).folder for other in discarded])
+            if outcome.state == "FAIL":
+                # The trial is not to blame: it is tried again once there is room.
+                check_room(self.queue.ledger.folder, outcome.reason)
+            self.queue.tell(task.place, outcome)
+        self._notify(task.place.key)
+        if outcome is not None:
+            self.listener.ended(task.place.key)
 
-    def _puts_back(self, key: int) -> bool:
-        """Whether a trial is to be tried in another search, since its worker died before it took the trial up.
+    def _outcome(self, place: Place, told: Progress | Outcome | None) -> Outcome | None:
+        """Decide how a trial ended: by what it handed over, else by what Tune heard last. None: it is tried again."""
+        failure = record_of(self.queue, place).read("failure.json").get("reason", "")
+        match failure, told:
+            case "", Outcome():
+                return told
+            case "", Progress():
+                # Only the rule ends a trial after an epoch that is not its last.
+                return Outcome("PRUNED")
+            case "", None:
+                # Tune also ends a trial this way whose worker died before the trial began.
+                return Outcome("FAIL", reason=DIED) if self.attempts.made[place] >= MOST_ATTEMPTS else None
+            case _:
+                # What raised would raise again: only a worker that died is worth another attempt.
+                return Outcome("FAIL", reason=failure)
 
-        Tune gives the next trial to a worker that has ended one, and takes that one's death for a failure of the trial.
-        """
-        self.crashes[key] += 1
-        begun = self.queue.record(key).read("worker.json").get("attempts", 0)
-        if begun + self.crashes[key] > MOST_ATTEMPTS:
-            return False
-        self.queue.put_back(key)
-        self.put_back.add(key)
-        return True
-
-    def _report(self, key: int, result: dict[str, Any]) -> None:
-        """Tell an epoch's value; a trial that goes on from a checkpoint does some epochs again."""
-        if result["epoch"] > self.reported.get(key, 0):
-            self.reported[key] = result["epoch"]
-            self.queue.report(key, result["value0"], result["epoch"])
+    def _report(self, trial_id: str, told: Progress | Outcome | None) -> None:
+        if isinstance(told, Progress):
+            self.shares[trial_id] = told.share
+            self.queue.report(self.live[trial_id].place.key, told.values[0], told.epoch)
 
     def _notify(self, key: int) -> None:
-        self.changed(key)
-        self.watch(len(self.shares), sum(self.shares.values()))
+        self.listener.changed(key)
+        self.listener.watch(len(self.shares), sum(self.shares.values()))
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles the searcher into snapshots that are never read."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the queue holds all state."""
+        """Save nothing: the queue holds all state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the queue holds all state."""
+        """Restore nothing: the queue holds all state."""
 
 
-def scheduler(queue: Queue, keys: Mapping[str, int]) -> TrialScheduler:
-    rule = queue.study.early_stopping
-    if not isinstance(rule, Rule) or not isinstance(queue, Ledger):
-        return FIFOScheduler()
-    return JudgedScheduler(queue, keys, rule.judge(max(config.epochs for _, config in queue.study.probes)))
+def record_of(queue: Queue, place: Place) -> Record:
+    """Name the record of a trial, or of a part of one."""
+    return Record(place.folder(queue.ledger.folder / "trials"))
 
 
 class JudgedScheduler(FIFOScheduler):
     """Stops trials as the study's rule says; the ledger's records say what others reached before this driver."""
 
-    def __init__(self, ledger: Ledger, keys: Mapping[str, int], judge: Judge) -> None:
+    def __init__(self, ledger: Ledger, live: Mapping[str, Task], judge: Judge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.keys = keys
+        self.live = live
         self.judge = judge
         self.signs = ledger.study.signs
         for key, values in ledger.intermediate().items():
             for epoch, of_epoch in values.items():
                 judge.record(key, epoch, self._costs(of_epoch))
 
-    def _costs(self, values: Sequence[float]) -> tuple[float, ...]:
+    def _costs(self, values: Iterable[float]) -> tuple[float, ...]:
         return tuple(sign * value for sign, value in zip(self.signs, values, strict=True))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        if result.get("final", True):
+        """Decide whether a trial goes on after an epoch."""
+        told = result["told"]
+        if not isinstance(told, Progress):
             return str(TrialScheduler.CONTINUE)
-        values = [result[f"value{i}"] for i in range(len(self.signs))]
-        stops = self.judge.stops(self.keys[trial.trial_id], result["epoch"], self._costs(values))
+        key = self.live[trial.trial_id].place.key
+        stops = self.judge.stops(key, told.epoch, self._costs(told.values))
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)

@@ -1,23 +1,34 @@
-"""Train one trial in a Ray worker."""
+"""Train one trial in a Ray worker, and hand over what it comes to.
+
+What a trial computes with stands in a scratch folder of this machine; the study's own folder need not be there.
+"""
 
 import faulthandler
 import gc
-import socket
+import os
+import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir, mkdtemp
 from typing import Any
 
 import torch
 from ray import cloudpickle, tune
 
-from aesearch.model import save_artifacts
-from aesearch.records import Record, medians, summary
-from aesearch.search.more_replicas import join
+from aesearch.datasets import Data
+from aesearch.model import read_model, save_artifacts
+from aesearch.records import epoch_line, failure_of, medians, summary
+from aesearch.search.handover import Handover
+from aesearch.search.keeper import SupersededError
+from aesearch.search.values import Outcome, Progress, Task
 from aesearch.train import (
     Checkpoint,
     Epoch,
     NonFiniteLossError,
+    Result,
     TrainConfig,
     Values,
     read_checkpoint,
@@ -25,136 +36,201 @@ from aesearch.train import (
     write_checkpoint,
 )
 
+LAST_SECONDS = 60.0  # that a process which hangs gets to hand over why, before it is ended from outside Python
+SCRATCH = "aesearch-"  # begin of the names of scratch folders, which a process id follows
+
 
 class StoppedByTune(SystemExit):
-    """How Tune ends a trial at its report: no failure of the trial, whose own sys.exit is one."""
+    """The end of a trial by Tune, at its report: no failure of the trial, whose own sys.exit is one."""
 
 
-def run_trial(task: dict[str, Any]) -> None:
-    """The trainable, in a worker: train one configuration, write its record, report each epoch to Tune."""
-    record = Record(Path(task["folder"]))
-    if not record.folder.exists():
-        lacks = f"{socket.gethostname()} lacks {record.folder}"
-        tune.report({"failed": f"--home must be on a file system that all nodes share, but {lacks}"})
-        return
-    hung = record.folder / "hung.txt"
-    if hung.exists() and hung.stat().st_size:
-        record.fail_for(f"hung: no epoch ended within {task['epoch_seconds']:g} s", hung.read_text())
-    if failure := record.read("failure.json"):
-        # What raised once would do so again; only a worker that died is worth another one.
-        tune.report({"failed": failure["reason"]})
-        return
+def run_trial(config: dict[str, Task]) -> None:
+    """Train the trial of ``config["task"]`` in this process, and report each epoch to Tune."""
+    task = config["task"]
+    handover = Handover(task.keeper, task.place)
     try:
-        _train_trial(record, task)
+        with _scratch() as folder:
+            _train(task, handover, folder)
     except NonFiniteLossError as error:
         # A normal outcome of a search: the worker stays.
-        tune.report({"failed": record.fail(error)})
-    except StoppedByTune:
+        reason = _failed(handover, error)
+        _tell(Outcome("FAIL", reason=reason))
+    except (StoppedByTune, SupersededError):
         raise
     except SystemExit as error:
-        # Ray would let it end the process, and try the trial again in another.
-        record.fail(error)
+        # Ray would end the process with it.
+        _failed(handover, error)
         raise RuntimeError("the trial called sys.exit") from error
     except Exception as error:
-        record.fail(error)
+        _failed(handover, error)
         raise
     finally:
         # The next trial of this worker starts with the whole device.
-        if task["device"] == "cuda":
+        if task.device == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
 
 
-def _train_trial(record: Record, task: dict[str, Any]) -> None:
+def _failed(handover: Handover, error: BaseException) -> str:
+    reason, details = failure_of(error)
+    handover.failure(reason, details)
+    return reason
+
+
+def _train(task: Task, handover: Handover, folder: Path) -> None:
     started = time.perf_counter()
-    torch.set_num_threads(task["threads"])
+    torch.set_num_threads(task.threads)
     # Denormals in the moments of dead codes' weights cost more than they are worth.
     torch.set_flush_denormal(True)
-    # First of all: a process that Ray ends for its memory is known by its pid.
-    attempt = record.attempt()
-    config = cloudpickle.loads(task["config"])
+    config = cloudpickle.loads(task.config)
     if isinstance(config, Exception):
         raise config
-    begun = record.read("trial.json")
-    part = range(begun["start"], begun["stop"]) if "start" in begun else None
-    whole = Record(record.folder.parents[1]) if part else record
-    ended = whole.read("result.json").get("metrics")
+    left = handover.left
+    ended = left.result.get("metrics")
     if ended and len(ended["val/loss"]) == config.replicas:
         # A process that ended after the last epoch, but before Tune knew of it.
-        _report(config.epochs, config, ended, task["searched"], final=True)
+        _tell(Outcome("COMPLETE", tuple(medians(ended, task.searched))))
         return
-    data = config.data.load(Path(task["data"]))
-    done = record.history()
-    before = done[-1]["elapsed"] if done else 0.0
-    start, remarks = read_checkpoint(record.checkpoints, config, len(done))
-    if attempt > 1:
-        remarks.append(f"its process ended; another one goes on after epoch {start.epoch if start else 0}")
-    for remark in remarks:
-        record.remark(remark)
+    data = config.data.load(task.data)
+    before = left.history[-1]["elapsed"] if left.history else 0.0
+    start = _start(handover, folder / "checkpoints", config)
     kept = time.perf_counter()
-    ends = _plateau(task, done[: start.epoch if start else 0])
-    cache = Path(task["data"])
-    epochs = train(config, data, task["device"], cache=cache, start=start, ends=ends, replicas=part)
-    for epoch in _watched(epochs, task["epoch_seconds"], record.folder / "hung.txt"):
+    ends = _plateau(task, left.history[: start.epoch if start else 0])
+    epochs = train(config, data, task.device, cache=task.data, start=start, ends=ends, replicas=task.place.replicas)
+    for epoch in _watched(epochs, task.epoch_seconds, handover):
+        elapsed = before + time.perf_counter() - started
         # What an interrupted attempt did after its checkpoint is done again, but known already.
-        if epoch.number > len(done):
-            record.append(epoch, before + time.perf_counter() - started)
-        if epoch.checkpoint and not epoch.result and time.perf_counter() - kept >= task["checkpoint_seconds"]:
-            _keep(record, epoch.checkpoint(), config)
+        if epoch.number > len(left.history):
+            handover.epoch(epoch_line(epoch, elapsed))
+        if epoch.result:
+            _finish(handover, folder / "artifacts", config, epoch.result, data, elapsed)
+            # A score is measured at the end only: until then its value is not known.
+            _tell(Outcome("COMPLETE", tuple(medians(epoch.result.metrics, task.searched))))
+            return
+        if epoch.checkpoint and time.perf_counter() - kept >= task.checkpoint_seconds:
+            _keep(handover, folder / "checkpoints", epoch.checkpoint(), config)
             kept = time.perf_counter()
-        if epoch.result and part:
-            join(whole, record, part.start, config, epoch.result, data)
-        elif epoch.result:
-            save_artifacts(record.artifacts, config, epoch.result, data)
-            record.finish(summary(epoch.result, before + time.perf_counter() - started))
-        # A score is measured at the end only: until then its value is not known.
-        metrics = epoch.result.metrics if epoch.result else epoch.metrics
-        _report(epoch.number, config, metrics, task["searched"], final=bool(epoch.result))
+        _tell(Progress(epoch.number, epoch.number / config.epochs, tuple(medians(epoch.metrics, task.searched))))
 
 
-def _report(
-    epoch: int, config: TrainConfig, metrics: Mapping[str, Values], searched: Sequence[str], final: bool
-) -> None:
-    values = {f"value{i}": value for i, value in enumerate(medians(metrics, searched))}
+def _tell(told: Progress | Outcome) -> None:
+    """Report to Tune, which may end the trial here."""
     try:
-        tune.report({"epoch": epoch, "share": epoch / config.epochs, "final": final, **values})
+        tune.report({"told": told})
     except SystemExit as error:
         raise StoppedByTune(error.code) from error
 
 
-def _plateau(task: dict[str, Any], before: Sequence[dict[str, Any]]) -> Callable[[Mapping[str, Values]], bool] | None:
-    """Whether the searched metric has come to rest, told each epoch after those of the history ``before``."""
-    if task["plateau"] is None:
+def _start(handover: Handover, folder: Path, config: TrainConfig) -> Checkpoint | None:
+    """Fetch the newest whole checkpoint that earlier attempts left; None if there is none."""
+    left, part = handover.left, handover.place
+    below = part.folder(Path()).relative_to(part.trial(Path()))
+    handover.fetch([str(below / "checkpoints" / name) for name in left.checkpoints], folder)
+    start, remarks = read_checkpoint(folder, config, len(left.history))
+    if left.attempt > 1:
+        remarks.append(f"its process ended; another one goes on after epoch {start.epoch if start else 0}")
+    for remark in remarks:
+        handover.remark(remark)
+    return start
+
+
+def _keep(handover: Handover, folder: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Hand over a checkpoint. Where there is no room for it, the trial goes on without."""
+    try:
+        write_checkpoint(folder, checkpoint, config)
+        handover.checkpoint(folder, f"epoch-{checkpoint.epoch:06d}")
+    except OSError as error:
+        handover.remark(f"no checkpoint was kept after epoch {checkpoint.epoch}: {error}")
+
+
+def _finish(handover: Handover, folder: Path, config: TrainConfig, result: Result, data: Data, elapsed: float) -> None:
+    """Hand over what the trial came to; of a part, together with the replicas that the trial had before."""
+    folder.mkdir()
+    if not handover.place.replicas:
+        save_artifacts(folder, config, result, data)
+        handover.result(folder, summary(result, elapsed))
+        return
+    known, start = handover.left.result, handover.place.start
+    handover.fetch(["artifacts/model.safetensors", "artifacts/info.json"], folder.with_name("before"))
+    before = read_model(folder.with_name("before"), config).weights
+    whole = Result(
+        {name: (*known["metrics"][name][:start], *values) for name, values in result.metrics.items()},
+        (*known["selected_epochs"][:start], *result.epochs),
+        {name: torch.cat([before[name][:start], tensor]) for name, tensor in result.weights.items()},
+        known["references"],
+        known["protocols"],
+    )
+    save_artifacts(folder, config, whole, data)
+    first = {"first_replicas": known.get("first_replicas", start)}
+    handover.joined(folder, summary(whole, known["seconds"] + elapsed) | first)
+
+
+def _plateau(task: Task, before: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str, Values]], bool] | None:
+    """Make a test of whether the searched metric has come to rest, told each epoch after the history ``before``."""
+    plateau = task.plateau
+    if plateau is None:
         return None
 
     def cost(metrics: Mapping[str, Values]) -> float:
-        return float(task["sign"] * medians(metrics, task["searched"])[0])
+        return float(task.sign * medians(metrics, task.searched)[0])
 
     costs = [cost(line["metrics"]) for line in before]
 
     def ends(metrics: Mapping[str, Values]) -> bool:
         costs.append(cost(metrics))
-        return bool(task["plateau"].reached(costs))
+        return plateau.reached(costs)
 
     return ends
 
 
-def _keep(record: Record, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Keep a checkpoint. Where there is no room for it, the trial goes on without."""
+def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Iterator[Epoch]:
+    """Pass ``epochs`` on. Where none ends for so many ``seconds``, hand over the stacks and end this process."""
+
+    def end() -> None:
+        with TemporaryFile("w+") as file:
+            faulthandler.dump_traceback(file)
+            file.seek(0)
+            handover.failure(f"hung: no epoch ended within {seconds:g} s", file.read())
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
     try:
-        write_checkpoint(record.checkpoints, checkpoint, config)
-    except OSError as error:
-        record.remark(f"no checkpoint was kept after epoch {checkpoint.epoch}: {error}")
-
-
-def _watched(epochs: Iterator[Epoch], seconds: float, path: Path) -> Iterator[Epoch]:
-    """``epochs``, but where none ends for so many ``seconds``, the process ends and leaves its stacks in ``path``."""
-    with path.open("w") as file:
-        try:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-            for epoch in epochs:
-                faulthandler.cancel_dump_traceback_later()
-                yield epoch
-                faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-        finally:
+        while True:
+            timer = threading.Timer(seconds, end)
+            timer.daemon = True
+            timer.start()
+            # Code that never lets another thread of Python run is ended by this.
+            faulthandler.dump_traceback_later(seconds + LAST_SECONDS, exit=True)
+            epoch = next(epochs, None)
+            timer.cancel()
             faulthandler.cancel_dump_traceback_later()
+            if epoch is None:
+                return
+            yield epoch
+    finally:
+        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a folder for the files of one attempt, and remove those of processes that are gone."""
+    for left in Path(gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = left.name.removeprefix(SCRATCH).split("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process exists; another user's does, and may not be touched."""
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

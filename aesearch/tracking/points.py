@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, RunTag
 
-from aesearch.records import spread
+from aesearch.records.results import spread
 
 
 def epoch_points(epoch: dict[str, Any], replicas: int | None) -> list[Metric]:

@@ -8,7 +8,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment, Run
 
 from aesearch.errors import UserError, nearest
-from aesearch.records import Record, Results, from_records
+from aesearch.records import Record
+from aesearch.records.results import Results, from_records
 from aesearch.tracking.store import (
     KEY_TAG,
     LOST,

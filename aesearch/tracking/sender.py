@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from aesearch.errors import UserError
-from aesearch.model import DISCARDED, MODEL_FILES
+from aesearch.model import DISCARDED, MODEL_FILES, is_discarded
 from aesearch.records import Record, merged
 from aesearch.tracking.models import write_mlmodel
 from aesearch.tracking.points import best_points, epoch_points, final_points, protocol_tags, scores_tag
@@ -86,7 +86,7 @@ class Sender:
         if key not in self.runs:
             self._create_run(key)
         elif self._ends[key] == _end(record):
-            if record.discarded and key not in self._discarded:
+            if is_discarded(record.artifacts) and key not in self._discarded:
                 self._discard(key, record)
             return self._send_scores(key, record)
         elif self._ends[key] is not None:
@@ -122,7 +122,7 @@ class Sender:
         """Whether MLflow has all that the record holds."""
         if self._ends.get(key) is None or self._ends[key] != _end(record):
             return False
-        if record.discarded and key not in self._discarded:
+        if is_discarded(record.artifacts) and key not in self._discarded:
             return False
         scores = record.read("scores.json")
         return not scores or self._scores[key] == scores_tag(scores).value

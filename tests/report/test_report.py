@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 from aesearch.errors import UserError
 from aesearch.pareto import knee, on_front
 from aesearch.protocols import epoch, fast
-from aesearch.records import Results, medians, spread
+from aesearch.records import medians
+from aesearch.records.results import Results, spread
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse
 from aesearch.report.certainty import Certainty

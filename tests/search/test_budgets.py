@@ -7,12 +7,15 @@ import pytest
 from helpers.small import TINY, make, smooth
 
 from aesearch import Minimize, Study, TrainConfig
+from aesearch.model import is_discarded
 from aesearch.networks import MLP
 from aesearch.objectives import VAE
 from aesearch.search.budgets import Budget, duration, size
 from aesearch.search.cluster import Where
-from aesearch.search.driver import run_study
+from aesearch.search.driver import Ended, run_study
+from aesearch.search.kept_models import KeptModels
 from aesearch.search.ledger import Ledger
+from aesearch.search.values import Outcome
 from aesearch.tracking import Tracker, read_study
 
 
@@ -92,35 +95,36 @@ def test_a_study_stops_at_its_disk_budget_and_goes_on_with_more(in_tmp, data_roo
         tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
         try:
-            run_study(ledger, Where("local", data_root), tracker.notify, lambda *_: None, budget)
+            ended = run_study(ledger, Where("local", data_root), tracker.notify, lambda *_: None, budget)
         finally:
             tracker.close("KILLED")
             ledger.close()
-        return ledger
+        return ledger, ended
 
     budget = Budget(bytes=1)
-    with pytest.raises(KeyboardInterrupt):
-        search(budget)
+    assert search(budget)[1] is Ended.INTERRUPTED
     assert budget.reached == "disk"
     states = read_study(uri, "small").trials["state"].tolist()
     assert 1 <= len(states) < 6
     assert set(states) == {"COMPLETE"}
-    assert search(Budget(bytes=10**9)).counts() == {"COMPLETE": 6}
+    ledger, ended = search(Budget(bytes=10**9))
+    assert ended is Ended.FINISHED
+    assert ledger.counts() == {"COMPLETE": 6}
 
 
 def finished(home, values, **fields):
     """A study with complete trials of these values, one metric or two, each with a model."""
     metrics = Minimize("val/mse") if isinstance(values[0], float) else (Minimize("val/mse"), Minimize("val/kl"))
     ledger = Ledger.open(make(space=smooth, metrics=metrics, n_trials=len(values), **fields), home)
-    removed = []
+    removed, models = [], KeptModels(ledger)
     for value in values:
         key, _ = ledger.ask()
         of_trial = [value] if isinstance(value, float) else list(value)
         ledger.record(key).finish({"metrics": {n: [v] for n, v in zip(ledger.searched, of_trial, strict=True)}})
         for name in ("model.safetensors", "reference.safetensors", "traversals.png"):
             (ledger.record(key).artifacts / name).write_bytes(b"...")
-        ledger.tell(key, "COMPLETE", of_trial)
-        removed += ledger.discard()
+        ledger.tell(key, Outcome("COMPLETE", tuple(of_trial)))
+        removed += models.discard()
     return ledger, removed
 
 
@@ -131,8 +135,8 @@ def test_models_of_the_best_and_of_the_front_are_kept(tmp_path):
         there = {path.name for path in ledger.record(key).artifacts.iterdir()}
         expected = {"discarded.txt"} if key in removed else {"model.safetensors", "reference.safetensors"}
         assert there == {"traversals.png"} | expected
-        assert ledger.record(key).discarded == (key in removed)
-    assert ledger.discard() == []
+        assert is_discarded(ledger.record(key).artifacts) == (key in removed)
+    assert KeptModels(ledger).discard() == []
     ledger.close()
 
 

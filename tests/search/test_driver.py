@@ -21,7 +21,7 @@ from aesearch.errors import UserError
 from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE, Linear, Reconstruction
-from aesearch.records import Results
+from aesearch.records.results import Results
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse
 from aesearch.search.ledger import Ledger

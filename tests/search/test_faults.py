@@ -21,9 +21,11 @@ from aesearch import ASHA, Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.search.cluster import Where
-from aesearch.search.driver import MOST_ATTEMPTS, run_study
+from aesearch.search.driver import run_study
+from aesearch.search.handover import Handover
 from aesearch.search.ledger import Ledger
-from aesearch.search.searcher import QueueSearcher
+from aesearch.search.searcher import MOST_ATTEMPTS, QueueSearcher
+from aesearch.search.values import Progress
 from aesearch.tracking import Tracker, read_study
 
 
@@ -99,12 +101,10 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data
     assert remark == "its process ended; another one goes on after epoch 4"
 
 
-def killed_once(marker: str, history: Path | None = None) -> None:
-    """End this process, the first time that it is asked for by this ``marker``, and with it most of a ``history``."""
+def killed_once(marker: str) -> None:
+    """End this process, the first time that it is asked for by this ``marker``."""
     if marker and not Path(marker).exists():
         Path(marker).touch()
-        if history:
-            history.write_text("".join(history.read_text().splitlines(keepends=True)[:3]))
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -121,27 +121,35 @@ class Deadly(Sprites):
 
 @dataclass(frozen=True)
 class Fatal(BetaVAE):
-    """Has its process killed once at each of the ``places``, files that are about to take their name.
+    """Has its process killed once at each of the ``places``: what it is about to hand over.
 
-    At the fifth checkpoint lines of the history are lost, as where power fails: only checkpoints are written through.
+    Before the third manifest the weights that it belongs to are moved to the checkpoints, as where the keeper is killed
+    between the two. At the fifth checkpoint lines of the history are lost, as where power fails.
     """
 
     folder: str = ""
     places: tuple[str, ...] = ()
 
     def regulariser(self, output, target, step):
-        own = getattr(Path.rename, "own", Path.rename)
+        own = getattr(Handover._tell, "own", Handover._tell)
 
-        def rename(path, target):
-            name = Path(target).name
-            if name in self.places:
-                history = path.parents[1] / "history.jsonl" if "epoch-000005" in name else None
-                killed_once(f"{self.folder}/{name}", history)
-            return own(path, target)
+        def tell(handover, method, *arguments):
+            name = "result.json" if method == "finish" else str(arguments[0])
+            if name in self.places and not (Path(self.folder) / name).exists():
+                if name != "result.json":
+                    [record] = [path.parent for path in Path(self.folder).glob("anywhere/home/*/trials/*/incoming")]
+                if name == "epoch-000003.json":
+                    weights = record / "incoming" / "epoch-000003.safetensors"
+                    weights.rename(record / "checkpoints" / weights.name)
+                if name == "epoch-000005.safetensors":
+                    history = record / "history.jsonl"
+                    history.write_text("".join(history.read_text().splitlines(keepends=True)[:3]))
+                killed_once(f"{self.folder}/{name}")
+            return own(handover, method, *arguments)
 
         # Another trial of this process may have left its own.
-        rename.own = own
-        Path.rename = rename
+        tell.own = own
+        Handover._tell = tell
         return super().regulariser(output, target, step)
 
 
@@ -296,8 +304,9 @@ def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_ro
     broken = []
 
     def breaking(self, trial_id, result):
-        if result["epoch"] == 3 and len(broken) < 2:
-            broken.append(self.keys[trial_id])
+        told = result["told"]
+        if isinstance(told, Progress) and told.epoch == 3 and len(broken) < 2:
+            broken.append(self.live[trial_id].place.key)
             raise RuntimeError("injected")
         sound(self, trial_id, result)
 
@@ -314,7 +323,7 @@ def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data
     sound = QueueSearcher.on_trial_result
 
     def breaking(self, trial_id, result):
-        if self.queue.trials()[self.keys[trial_id]].params["beta"] == 2.0:
+        if self.queue.ledger.trials()[self.live[trial_id].place.key].params["beta"] == 2.0:
             raise RuntimeError("injected")
         sound(self, trial_id, result)
 

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from helpers.small import TINY, make, smooth
 from optuna.trial import TrialState
+from sqlalchemy.orm import Session
 
 from aesearch import AtLeast, AtMost, Minimize
 from aesearch.errors import UserError
@@ -16,6 +17,7 @@ from aesearch.networks import MLP
 from aesearch.objectives import VAE, Reconstruction
 from aesearch.search.ledger import Ledger
 from aesearch.search.state import move_aside
+from aesearch.search.values import Outcome
 from aesearch.train import Epoch, TrainConfig
 
 
@@ -24,10 +26,10 @@ def test_trials_end_as_what_they_are(tmp_path: Path):
     keys = [ledger.ask()[0] for _ in range(4)]
     assert keys == [0, 1, 2, 3]
     ledger.report(1, 0.5, 1)
-    ledger.tell(0, "COMPLETE", [0.25])
-    ledger.tell(1, "PRUNED")
-    ledger.tell(2, "FAIL", reason="out of luck")
-    ledger.tell(3, "COMPLETE", [float("nan")])
+    ledger.tell(0, Outcome("COMPLETE", (0.25,)))
+    ledger.tell(1, Outcome("PRUNED"))
+    ledger.tell(2, Outcome("FAIL", reason="out of luck"))
+    ledger.tell(3, Outcome("COMPLETE", (float("nan"),)))
     assert ledger.counts() == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 2}
     assert ledger.best() == {"val/mse": 0.25}
     assert ledger.trials()[1].intermediate_values == {1: 0.5}
@@ -59,15 +61,15 @@ def test_a_trial_without_a_searched_metric_is_known_before_it_is_trained(tmp_pat
 def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path):
     ledger = Ledger.open(make(), tmp_path)
     first = ledger.ask()
-    ledger.tell(0, "COMPLETE", [1.0])
+    ledger.tell(0, Outcome("COMPLETE", (1.0,)))
     left = [ledger.ask(), ledger.ask()]
     ledger.close()
 
     again = Ledger.open(make(), tmp_path)
     assert set(again.finished()) == {first[0]} == {0}
     assert [again.ask(), again.ask()] == left
-    again.tell(1, "COMPLETE", [2.0])
-    again.tell(2, "PRUNED")
+    again.tell(1, Outcome("COMPLETE", (2.0,)))
+    again.tell(2, Outcome("PRUNED"))
     assert again.counts() == {"COMPLETE": 2, "PRUNED": 1}
     assert again.ask()[0] == 3
     again.close()
@@ -85,7 +87,7 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path:
                 ledger.close()
                 ledger = Ledger.open(replace(study), home)
                 assert ledger.ask() == (key, config)
-            ledger.tell(key, "COMPLETE", [config.learning_rate])
+            ledger.tell(key, Outcome("COMPLETE", (config.learning_rate,)))
         trials = ledger.trials()
         ledger.close()
         return [trials[key].params for key in sorted(trials)]
@@ -100,7 +102,7 @@ def test_a_sampler_of_ones_own_draws_nothing_again(tmp_path: Path):
     for _ in range(3):
         ledger = Ledger.open(make(space=smooth, sampler=optuna.samplers.RandomSampler(seed=0)), tmp_path)
         key, config = ledger.ask()
-        ledger.tell(key, "COMPLETE", [1.0])
+        ledger.tell(key, Outcome("COMPLETE", (1.0,)))
         proposed.append(config.learning_rate)
         ledger.close()
     assert len(set(proposed)) == 3
@@ -136,7 +138,7 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path):
         for _ in range(3):
             key, config = ledger.ask()
             seen.append((config.objective, config.latent_dim))
-            ledger.tell(key, "COMPLETE", [1.0])
+            ledger.tell(key, Outcome("COMPLETE", (1.0,)))
         ledger.close()
     assert len(set(seen)) == 9
 
@@ -210,7 +212,7 @@ def test_a_sampler_learns_the_bounds(tmp_path: Path, sampler):
             key, config = ledger.ask()
             height = math.log10(config.learning_rate)  # -4 to -1
             ledger.record(key).finish({"metrics": {"val/mse": [-height], "val/kl": [height + 2.5]}})
-            ledger.tell(key, "COMPLETE", [-height])
+            ledger.tell(key, Outcome("COMPLETE", (-height,)))
             rates.append(height)
         noted = [trial.constraints for trial in ledger.trials().values()]
         assert noted == [{"val/kl at most": height + 2.5} if constraints else {} for height in rates]
@@ -231,3 +233,60 @@ def test_what_is_not_a_number_breaks_any_bound():
     assert AtMost("val/mse", 1.0).violation(0.5) == -0.5
     assert AtLeast("val/mse", 1.0).violation(0.5) == 0.5
     assert AtMost("val/mse", 1.0).violation(float("nan")) == float("inf")
+
+
+def both(trial: optuna.Trial) -> TrainConfig:
+    """Two parameters, so that a driver may die between them."""
+    rate = trial.suggest_categorical("rate", [0.001, 0.01])
+    return TrainConfig(TINY, MLP((8,)), trial.suggest_int("latent_dim", 2, 3), VAE(), learning_rate=rate)
+
+
+class Killed(BaseException):
+    """A driver that is killed: no handler of the code may keep it."""
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "nsga2"])
+def test_a_driver_may_be_killed_at_any_commit(tmp_path: Path, sampler, monkeypatch):
+    """Oracle: the points of a search that nothing harmed. The next driver is killed at the same distance again."""
+
+    def points(home: Path, harm: int | None) -> tuple[list[dict], int]:
+        commits = 0
+
+        def commit(session, own=Session.commit):
+            nonlocal commits
+            commits += 1
+            if harm and commits % harm == 0 and commits <= 2 * harm:
+                raise Killed
+            own(session)
+
+        study = make(space=both, sampler=sampler, n_trials=None if sampler == "grid" else 3, enqueue=({"rate": 0.01},))
+        while True:
+            ledger = None
+            try:
+                with monkeypatch.context() as patch:
+                    patch.setattr(Session, "commit", commit)
+                    ledger = Ledger.open(replace(study), home)
+                    run_all(ledger)
+            except Killed:
+                continue
+            finally:
+                if ledger:
+                    ledger.close()
+            trials = ledger.trials()
+            begun = [trial for trial in ledger.optuna_study.trials if trial.state != TrialState.WAITING]
+            assert len(begun) == len(trials), "no trial was begun twice"
+            return [trials[key].params for key in sorted(trials)], commits
+
+    def run_all(ledger: Ledger) -> None:
+        while ledger.left:
+            key, config = ledger.ask()
+            value = -math.log10(config.learning_rate) + config.latent_dim
+            if not ledger.record(key).history():
+                ledger.record(key).append(Epoch(1, {"val/mse": (value,)}, 0.0, 0.0), 0.0)
+            ledger.record(key).finish({"metrics": {"val/mse": [value]}})
+            ledger.tell(key, Outcome("COMPLETE", (value,)))
+
+    whole, commits = points(tmp_path / "whole", None)
+    assert commits > 30
+    for harm in range({"grid": 3, "tpe": 5, "nsga2": 7}[sampler], commits, 7):
+        assert points(tmp_path / str(harm), harm)[0] == whole, f"killed at commit {harm}, and as far again"

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.scores import UDR
+from aesearch.search.handover import Handover
 from aesearch.search.ledger import Ledger
-from aesearch.search.more_replicas import parts
+from aesearch.search.more_replicas import Parts, parts
+from aesearch.search.values import Outcome
 from aesearch.train import Epoch, train
 
 
@@ -49,19 +52,18 @@ class EndingBeforeItReports(BetaVAE):
     folder: str = ""
 
     def regulariser(self, output, target, step):
-        from aesearch.records import Record
+        own, folder = Handover._tell, Path(self.folder)
 
-        finish, folder = Record.finish, Path(self.folder)
-
-        def finish_and_die(record, result):
-            finish(record, result)
-            os.kill(os.getpid(), signal.SIGKILL)
+        def tell_and_die(handover, method, *arguments):
+            own(handover, method, *arguments)
+            if method in ("finish", "join"):
+                os.kill(os.getpid(), signal.SIGKILL)
 
         if output.logits.requires_grad:
             with (folder / "steps.txt").open("a") as file:
                 file.write("step\n")
-            if finish.__name__ == "finish":
-                Record.finish = finish_and_die
+            if own.__name__ == "_tell":
+                Handover._tell = tell_and_die
         return super().regulariser(output, target, step)
 
 
@@ -146,29 +148,31 @@ def complete(home: Path, values: list[list[list[float]]], replicas=FIVE) -> Ledg
         metrics = {"val/mse": mse, "val/kl": kl}
         ledger.record(key).append(Epoch(1, metrics, 0.0, 0.0), 0.0)
         ledger.record(key).finish({"metrics": metrics})
-        ledger.tell(key, "COMPLETE", [mse[0], kl[0]])
+        ledger.tell(
+            key,
+            Outcome(
+                "COMPLETE",
+                (
+                    mse[0],
+                    kl[0],
+                ),
+            ),
+        )
     return ledger
 
 
 def test_a_part_that_failed_is_not_tried_again(in_tmp):
-    from aesearch.search.more_replicas import Race
-
     ledger = complete(in_tmp, [[[1.0, 2.0]], [[2.0, 1.0]], [[9.0, 9.0]], [[99.0, 99.0]]])
     waiting = parts(ledger)
     assert [(part.key, part.start, part.stop) for part in waiting] == [(0, 1, 2), (1, 1, 2), (2, 1, 2)]
-    race = Race(ledger, waiting)
-    key, config = race.ask()
-    assert (key, config.replicas, race.left) == (0, 2, 3)
-    race.tell(0, "FAIL", reason="it diverged")
+    queue = Parts(ledger, deque(waiting))
+    place, config = queue.ask()
+    assert (place, config.replicas, queue.left) == (waiting[0], 2, 3)
+    queue.tell(place, Outcome("FAIL", reason="it diverged"))
+    assert queue.left == 2
     assert ledger.record(0).remarks() == ["of replicas 1 to 1 nothing came: it diverged"]
     assert [part.key for part in parts(ledger)] == [1, 2]
-    race.ask()
-    race.settle({})
-    assert [part.key for part in race.waiting] == [2, 1]
-    assert not race.running
-    race.ask()
-    race.settle({2: "out of memory"})
-    assert [part.key for part in race.waiting] == [1]
+    assert [queue.ask()[0].key, queue.ask()[0].key] == [1, 2]
     ledger.close()
 
 

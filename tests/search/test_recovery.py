@@ -15,6 +15,7 @@ from aesearch.errors import UserError
 from aesearch.records import JSON_FILES, Record
 from aesearch.search.ledger import Ledger
 from aesearch.search.state import move_aside
+from aesearch.search.values import Outcome
 from aesearch.train import Epoch
 
 
@@ -34,7 +35,7 @@ def home(tmp_path: Path) -> Path:
         record.append(epoch(2), 0.2)
         if key < 2:
             record.finish({"metrics": {"val/mse": [0.5, 0.3]}})
-    ledger.tell(0, "COMPLETE", [0.4])
+    ledger.tell(0, Outcome("COMPLETE", (0.4,)))
     ledger.close()
     return tmp_path
 

@@ -6,6 +6,7 @@ from helpers.small import make, smooth
 from aesearch import AtMost, Best, Maximize, Minimize, TrainConfig
 from aesearch.errors import UserError
 from aesearch.search.ledger import Ledger
+from aesearch.search.values import Outcome
 from aesearch.train import Epoch
 
 
@@ -18,7 +19,7 @@ def run(home, values=(), **fields):
         metrics = {name: [one] for name, one in zip(ledger.searched, value, strict=True)}
         ledger.record(key).append(Epoch(1, metrics, 0.0, 0.0), 0.0)
         ledger.record(key).finish({"metrics": metrics | {"val/kl": [1.0]}})
-        ledger.tell(key, "COMPLETE", list(value))
+        ledger.tell(key, Outcome("COMPLETE", tuple(value)))
         rates.append(config.learning_rate)
     ledger.close()
     return rates
@@ -109,8 +110,8 @@ def test_rivals_keep_the_bounds(tmp_path):
     for kl in (1.0, 2.0, 1.5):
         key, _ = ledger.ask()
         ledger.record(key).finish({"metrics": {"val/mse": [0.1], "val/kl": [kl]}})
-        ledger.tell(key, "COMPLETE", [0.1])
-    assert ledger.rivals() == [0, 2]
+        ledger.tell(key, Outcome("COMPLETE", (0.1,)))
+    assert list(ledger.rivals()) == [0, 2]
     ledger.close()
 
 

@@ -9,6 +9,7 @@ from helpers.servers import MlflowServer
 from helpers.tracked import five_hours_ago, runs, track, write_trial
 from mlflow import MlflowClient
 
+from aesearch.model import discard
 from aesearch.records import Record
 from aesearch.tracking import read_study
 
@@ -79,7 +80,7 @@ def test_a_model_that_is_discarded_goes_from_its_run_too(request, tmp_path, stor
     (record.artifacts / "traversals.png").write_bytes(b"picture")
     if sent:
         track(uri, records, [0, 1])
-    assert record.discard("two others are better")
+    assert discard(record.artifacts, "two others are better")
     for _ in range(2):
         tracker = track(uri, records, [0, 1])
     assert tracker.sender._has(0, record)

@@ -10,7 +10,8 @@ from helpers.tracked import FLOAT, INFO, five_hours_ago, runs, track, write_tria
 from mlflow import MlflowClient
 
 from aesearch.errors import UserError
-from aesearch.records import Record, local_results, write_json
+from aesearch.records import Record, write_json
+from aesearch.records.results import local_results
 from aesearch.tracking import Tracker, read_study, register_knee
 from aesearch.train import Epoch
 

@@ -1,0 +1,46 @@
+"""Remove the models that a study does not keep."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from aesearch.model import discard
+from aesearch.pareto import front
+from aesearch.search.ledger import Ledger
+
+
+@dataclass
+class KeptModels:
+    """The models of a study's trials: those of the front and of the ``keep`` best of each searched metric stay.
+
+    gone: keys of trials whose models were removed, so that each is looked at once.
+    """
+
+    ledger: Ledger
+    gone: set[int] = field(default_factory=set)
+
+    def discard(self) -> list[int]:
+        """Remove what is not kept. Returns the keys of trials whose models were removed now."""
+        ledger, study = self.ledger, self.ledger.study
+        if study.keep is None or study.comparisons:
+            return []
+        rivals = ledger.rivals()
+        keys = list(rivals)
+        costs = [self._costs(key, trial) for key, trial in rivals.items()]
+        kept = {keys[place] for place in front(costs)}
+        for i in range(len(study.searched)):
+            of_one = sorted((cost[i], key) for cost, key in zip(costs, keys, strict=True))
+            kept |= {key for _, key in of_one[: study.keep]}
+        complete = {key for key, trial in ledger.trials().items() if trial.state == TrialState.COMPLETE}
+        reason = f"the trial was neither on the front nor one of the {study.keep} best of a metric (keep)"
+        going = complete - kept - self.gone
+        self.gone |= going
+        return [key for key in sorted(going) if discard(ledger.record(key).artifacts, reason)]
+
+    def _costs(self, key: int, trial: FrozenTrial) -> tuple[float, ...]:
+        """Read the searched metrics, to be minimised; what Optuna knows is of a trial's first replicas."""
+        values = trial.values
+        if self.ledger.study.adaptive:
+            values = [float(np.median(of_one)) for of_one in self.ledger.replicas(key).values()]
+        return tuple(sign * value for sign, value in zip(self.ledger.study.signs, values, strict=True))

@@ -1,0 +1,92 @@
+"""Define what driver and worker tell each other: frozen values that Ray pickles."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    # Not imported when this runs: the process that writes records for workers needs no PyTorch.
+    from aesearch.study import Plateau
+
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A trial, by its key, or some further replicas of it: those from ``start`` on, before ``stop``."""
+
+    key: int
+    start: int = 0
+    stop: int = 0
+
+    @property
+    def replicas(self) -> range | None:
+        """The replicas that are added to the trial; None for the trial as a whole."""
+        return range(self.start, self.stop) if self.stop else None
+
+    def trial(self, trials: Path) -> Path:
+        """Name the folder of the whole trial below the ``trials`` of a study."""
+        return trials / f"{self.key:05d}"
+
+    def folder(self, trials: Path) -> Path:
+        """Name the folder of the trial, or of the part of it, below the ``trials`` of a study."""
+        whole = self.trial(trials)
+        return whole / "more" / f"{self.start:05d}-{self.stop:05d}" if self.stop else whole
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to train, and how.
+
+    config: the pickled TrainConfig, or the exception that the space raised. It is bytes, as it may hold classes of the
+    study file, which a worker cannot import. searched: names of the searched metrics. sign: 1 where the first of them
+    is minimised, else -1. data: folder of the data sets. device: "cpu" or "cuda". keeper: name of the actor that takes
+    what the worker hands over.
+    """
+
+    place: Place
+    config: bytes = field(repr=False)
+    searched: tuple[str, ...]
+    sign: int
+    plateau: "Plateau | None"
+    data: Path
+    threads: int
+    device: str
+    checkpoint_seconds: float
+    epoch_seconds: float
+    keeper: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What earlier attempts at a trial have left.
+
+    attempt: number of this attempt, counted from 1. history: the epochs so far, a line of history.jsonl each.
+    checkpoints: names of files that the keeper has. failure: reason of a failure, empty if there was none. result: what
+    the whole trial came to, empty if it has not ended.
+    """
+
+    attempt: int
+    history: tuple[dict[str, Any], ...]
+    checkpoints: tuple[str, ...]
+    failure: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """An epoch of a trial, counted from 1: the ``share`` of its epochs that are done, the searched metrics."""
+
+    epoch: int
+    share: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a trial: its state, the searched metrics of a COMPLETE one, the reason of a FAIL."""
+
+    state: State
+    values: tuple[float, ...] = ()
+    reason: str = ""
