@@ -24,11 +24,9 @@ from aesearch.errors import UserError, nearest
 from aesearch.pareto import front, ranked
 from aesearch.records import Record, medians, write_json
 from aesearch.search.state import code_version, take_lock
-from aesearch.study import Best, Study, contains
+from aesearch.study import Best, Study, check_spec, contains
 from aesearch.train import TrainConfig
 
-# Entries of a study's spec that mean something to a person when they change.
-NAMED = ("metrics", "early_stopping", "constraints", "protocols")
 # What decides what a training comes to, beside the code.
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "ray", "optuna", "mlflow", "pandas")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -75,21 +73,13 @@ class Ledger:
         return ledger
 
     def _check_spec(self) -> None:
-        spec, known = self.study.spec(), self.optuna_study.user_attrs.get("spec")
+        known = self.optuna_study.user_attrs.get("spec")
         if known is None:
             self._check_new()
-            self.optuna_study.set_user_attr("spec", spec)
             self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
-        elif known != spec:
-            names = [name for name in {**known, **spec} if known.get(name) != spec.get(name)]
-            changes = [
-                f"{name} was {known.get(name)}, is {spec.get(name)}" for name in names if name in NAMED or "." in name
-            ]
-            raise UserError(
-                f"the space, metrics and budget of a study must not change, but of {self.study.name} "
-                f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
-                "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
-            )
+        spec = check_spec(self.study, known)
+        if spec != known:
+            self.optuna_study.set_user_attr("spec", spec)
 
     def check_data(self, digests: Mapping[str, str]) -> None:
         """Remember the ``digests`` of the study's data sets, by name. Raises UserError where one is not as it was."""
