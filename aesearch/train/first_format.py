@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from aesearch.protocols import Protocol
-from aesearch.train.description import DESCRIBED, Description, Node, at_default, describe, migrated, text
+from aesearch.train.description import ABSENT, DESCRIBED, Description, Node, at_default, describe, migrated, text
 
 FIELDS = {
     "Plain": "nonnegative",
@@ -149,8 +149,8 @@ def _as_first(value: Any, forms: dict[str, Form]) -> Description:
             later[each.name] = now
     own = forms.get(kind.__qualname__) if _of_aesearch(kind) else None
     if own:
-        # What was removed since has no value any more, and makes the repr another one.
-        node = {name: node.get(name, "removed") for name in FIELDS[own.kind].split()}
+        # What was removed since has no value any more, so the repr is another one.
+        node = {name: node.get(name, ABSENT) for name in FIELDS[own.kind].split()}
     if isinstance(value, Protocol):
         known = FEWER.get(value.name, METRICS).split()
         node["metrics"] = [repr(metric) for metric in value.metrics if metric in known]
