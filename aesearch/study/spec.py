@@ -2,7 +2,7 @@
 
 Its metrics, bounds, early stopping and space; what 64 configurations of the space are, field by field; and of its
 protocols what decides the values of the metrics that are measured. How much is trained is no part of it: n_trials, and
-the replicas that ``Adaptive`` adds when the search is done.
+how many replicas ``Adaptive`` adds when the search is done.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,20 @@ from aesearch.protocols import Protocol, estimator
 from aesearch.scores import CodeScore, Disentanglement
 from aesearch.study.first_spec import first_changes, first_rule
 from aesearch.study.study import Study
-from aesearch.train.description import ABSENT, FORMAT, Change, Node, changes, describe, field_changes, migrated, text
+from aesearch.train.description import (
+    ABSENT,
+    FORMAT,
+    Change,
+    Description,
+    Node,
+    changes,
+    describe,
+    field_changes,
+    migrated,
+    text,
+)
+
+FIXED = "a fixed number"
 
 
 def describe_study(study: Study) -> dict[str, Any]:
@@ -135,13 +148,15 @@ def _configuration_changes(known: list[Node], study: Study, same_space: bool) ->
             yield Change(f"{name} of {len(each)} of {count} sampled configurations", each[0].was, each[0].now + first)
 
 
-def _rule_changes(known: Any, study: Study) -> Iterator[Change]:
-    """What has changed of the rule that adds replicas.
+def _rule_changes(known: Description | None, study: Study) -> Iterator[Change]:
+    """What has changed of the rule that adds replicas; a number of replicas is in the configurations.
 
-    The search sees the first replicas only, which the configurations have, so a study may be given a rule, and the rule
-    another ``unlikely`` and a larger ``most``. It cannot be taken away, nor may ``most`` fall: trials could have more
-    replicas than the others are to get.
+    The search sees the first replicas only, so a rule may get another ``unlikely`` and a larger ``most``. If ``most``
+    fell, trials could have more replicas than the others are to get. A rule cannot be added: it needs the models of
+    trials that a study with a fixed number has removed already.
     """
     rule = study.adaptive
-    if isinstance(known, dict) and not (rule and rule.most >= int(known["most"])):
-        yield Change("replicas", text(known), text(describe(rule)) if rule else "fixed")
+    if isinstance(known, dict) and rule and rule.most >= int(str(known["most"])):
+        return
+    if rule or isinstance(known, dict):
+        yield Change("replicas", text(known) if isinstance(known, dict) else FIXED, repr(rule) if rule else FIXED)

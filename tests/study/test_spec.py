@@ -128,13 +128,15 @@ def test_a_number_of_replicas_is_the_same_wherever_it_stands():
     assert refused(kept(study(replicas=3)), study(replicas=2)) == "config.replicas was 3, is 2"
 
 
-def test_a_rule_for_replicas_may_be_added_and_ask_for_more():
+def test_a_rule_for_replicas_may_ask_for_more():
     known = kept(study(replicas=Adaptive(3, 5)))
-    check_spec(study(replicas=Adaptive(3, 5)), kept(study()))
     assert check_spec(study(replicas=Adaptive(3, 9, unlikely=0.3)), known)["replicas"]["most"] == "9"
     described = "replicas was Adaptive(first=3, most=5, unlikely=0.1), is "
     assert refused(known, study(replicas=Adaptive(3, 4))) == f"{described}Adaptive(first=3, most=4, unlikely=0.1)"
-    assert refused(known, study(replicas=3)) == f"{described}fixed"
+    assert refused(known, study(replicas=3)) == f"{described}a fixed number"
+    assert refused(kept(study()), study(replicas=Adaptive(3, 5))) == (
+        "replicas was a fixed number, is Adaptive(first=3, most=5, unlikely=0.1)"
+    )
     assert refused(known, study(replicas=Adaptive(2, 5))) == "config.replicas was 3, is 2"
 
 
