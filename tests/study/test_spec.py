@@ -65,7 +65,7 @@ def test_what_differs_is_named(change, difference):
     )
 
 
-def test_a_range_that_changes_is_named_without_the_samples_that_follow_from_it():
+def test_a_range_is_named_without_the_samples_it_makes():
     found = refused(kept(study()), study(bound=8.0, seed=1))
     assert found.startswith("space.beta was FloatDistribution(high=16.0, ")
     assert ", is FloatDistribution(high=8.0, " in found
@@ -80,7 +80,7 @@ def test_what_some_sampled_configurations_have_is_counted():
     assert found.endswith(" in the first")
 
 
-def test_a_later_field_with_a_default_changes_nothing_until_it_is_used():
+def test_a_later_field_counts_once_it_is_used():
     before = make_dataclass("Own", [("beta", float, 1.0)], bases=(BetaVAE,), frozen=True)
     after = make_dataclass("Own", [("rate", float, 0.0)], bases=(before,), frozen=True)
     updated = check_spec(study(after), kept(study(before)))
@@ -93,7 +93,7 @@ def test_a_later_field_with_a_default_changes_nothing_until_it_is_used():
     assert refused(updated, study(again)) == "config.objective.rate was 0.0, is 0.1"
 
 
-def test_only_the_constants_that_measured_metrics_read_must_stay():
+def test_only_constants_that_measured_metrics_read_must_stay():
     protocol = replace(fast, name="mine", metrics=("mig", "factor_vae"))
     known = kept(study(protocol=protocol))
     check_spec(study(protocol=replace(protocol, pair_size=7, regressor="lasso", unordered=("shape",))), known)
@@ -110,7 +110,7 @@ def test_a_metric_may_come_and_none_may_go():
     assert refused(known, less) == "protocols.mine.estimators.factor_vae was 1, is not there"
 
 
-def test_an_estimator_that_changes_concerns_those_who_measure_with_it(monkeypatch):
+def test_a_changed_estimator_concerns_who_measures_with_it(monkeypatch):
     known, hashed = kept(study(protocol=replace(dlib, name="mine", metrics=("mig",)))), dlib.hash
     one = study(protocol=replace(dlib, name="mine", metrics=("mig",)))
     monkeypatch.setattr("aesearch.protocols.RAISED", {"irs": 1})
@@ -172,7 +172,7 @@ def test_a_spec_of_the_first_release_becomes_one_of_today():
     )
 
 
-def test_a_rule_in_the_configurations_of_the_first_release_goes_on_in_the_study():
+def test_a_rule_of_the_first_release_goes_on_in_the_study():
     known = first(study(), Adaptive(3, 5))
     for rule in (Adaptive(3, 5), Adaptive(3, 8, unlikely=0.2)):
         assert check_spec(study(replicas=rule), known) == describe_study(study(replicas=rule))

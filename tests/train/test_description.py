@@ -53,7 +53,7 @@ def test_differences_are_named(change, difference):
     assert differences(CONFIG, replace(CONFIG, **change)) == difference
 
 
-def test_a_field_that_was_added_is_a_difference_only_where_it_is_used():
+def test_an_added_field_differs_only_where_it_is_used():
     before, after = own(), own(weight_decay=0.0)
     config = replace(CONFIG, objective=before(2.0))
     assert differences(config, replace(CONFIG, objective=after(2.0))) == []
@@ -84,7 +84,7 @@ def networks(node):
     return {**node, "dropout": "0.25"} if node["class"] == "MLP" and "dropout" not in node else node
 
 
-def test_migrations_give_older_descriptions_the_names_of_today(monkeypatch):
+def test_migrations_give_descriptions_the_names_of_today(monkeypatch):
     steps = (Migration("VAEWithBeta is BetaVAE", "0.1.0", "plain words", renamed),)
     known = {"class": "VAEWithBeta", "weight": "2.0", "likelihood": "'bernoulli'"}
     monkeypatch.setattr("aesearch.train.description.MIGRATIONS", steps)
@@ -93,7 +93,7 @@ def test_migrations_give_older_descriptions_the_names_of_today(monkeypatch):
     assert migrated(known, FORMAT + 1) == known, "a description of today is left as it is"
 
 
-def test_a_repr_of_the_first_release_is_rebuilt_through_migrations(monkeypatch):
+def test_a_first_repr_is_rebuilt_through_migrations(monkeypatch):
     steps = tuple(Migration(change.__name__, "0.1.0", "", change) for change in (renamed, networks))
     monkeypatch.setattr("aesearch.train.description.MIGRATIONS", steps)
     first = {"VAEWithBeta": "weight likelihood", "MLP": "hidden activation decoder_hidden decoder_activation"}
@@ -105,7 +105,7 @@ def test_a_repr_of_the_first_release_is_rebuilt_through_migrations(monkeypatch):
     assert first_text(MLP((8,))) == f"{old}, dropout=0.0)", "which no release has written"
 
 
-def test_the_first_release_did_not_know_later_fields_and_metrics(monkeypatch):
+def test_the_first_release_knew_no_later_fields_and_metrics(monkeypatch):
     later = {"BetaVAE": "beta", "Protocol": "name metrics bins", "Disentanglement": "metrics protocol"}
     monkeypatch.setattr("aesearch.train.first_format.FIELDS", later)
     monkeypatch.setattr("aesearch.train.first_format.METRICS", "mig dci")
