@@ -1,13 +1,16 @@
 """Protocols: what a metric's figure belongs to. Figures of two protocols are never compared."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from aesearch.errors import UserError, nearest
 
-# Raised whenever the answer of any estimator changes, and part of every protocol's hash.
+# Raised whenever the answers of all estimators change, and part of every protocol's hash.
 ESTIMATORS = 1
+# The same of single metrics: by how much the estimator of each has been raised since. Studies of others go on.
+RAISED: Mapping[str, int] = {}
 
 METRICS = (
     "mig",
@@ -23,6 +26,30 @@ METRICS = (
     "infomec",
     "total_correlation",
     "mutual_information",
+)
+# The fields that decide which codes and factors any metric gets, and those that the estimator of each metric reads. A
+# metric that is not named here counts as one that reads all.
+DRAWN = ("draws", "points", "test_points", "codes", "without", "seed")
+READ: Mapping[str, tuple[str, ...]] = {
+    "mig": ("bins", "mig", "samples", "images"),
+    "sap": ("sap", "unordered"),
+    "dci": ("regressor",),
+    "factor_vae": ("votes", "test_votes", "vote_size", "active"),
+    "beta_vae": ("votes", "test_votes", "pair_size", "pairs"),
+    "modularity": ("bins",),
+    "explicitness": (),
+    "irs": (),
+    "mig_sup": ("bins",),
+    "dcimig": ("bins",),
+    "infomec": (),
+    "total_correlation": (),
+    "mutual_information": ("bins",),
+}
+# The protocols of older figures keep their hashes: the fields of 0.1.0 are always in the hash, one that was added since
+# only where it differs from its default.
+HASHED = (
+    *("draws", "points", "test_points", "codes", "without", "bins", "mig", "samples", "images", "sap", "unordered"),
+    *("regressor", "votes", "test_votes", "vote_size", "pair_size", "pairs", "active", "seed"),
 )
 REGRESSORS = ("boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso")
 
@@ -101,9 +128,21 @@ class Protocol:
     def hash(self) -> str:
         """Eight hexadecimal digits that change with every field but the name and the set of metrics, and with the
         estimators."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("name", "metrics")}
-        fields["active"] = float(self.active)  # 0 and 0.0 are equal, but written differently
-        return hashlib.sha256(repr((ESTIMATORS, sorted(fields.items()))).encode()).hexdigest()[:8]
+        defaults = {each.name: each.default for each in fields(self)}
+        hashed = {
+            name: value
+            for name, value in asdict(self).items()
+            if name in HASHED or (name not in ("name", "metrics") and value != defaults[name])
+        }
+        hashed["active"] = float(self.active)  # 0 and 0.0 are equal, but written differently
+        return hashlib.sha256(repr((ESTIMATORS, sorted(hashed.items()), *sorted(RAISED.items()))).encode()).hexdigest()[
+            :8
+        ]
+
+    def decides(self, metric: str) -> tuple[str, ...]:
+        """The names of the fields that decide the values of a metric."""
+        every = tuple(each.name for each in fields(self) if each.name not in ("name", "metrics"))
+        return DRAWN + READ[metric] if metric in READ else every
 
     @property
     def posterior(self) -> bool:
@@ -156,6 +195,11 @@ infogan_cr = Protocol(
 )
 
 READY = {protocol.name: protocol for protocol in (epoch, fast, dlib, chen, infogan_cr)}
+
+
+def estimator(metric: str) -> int:
+    """Return the version of a metric's estimator."""
+    return ESTIMATORS + RAISED.get(metric, 0)
 
 
 def ready(name: str) -> Protocol:

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from aesearch.errors import UserError
 from aesearch.model import from_json, to_json
-from aesearch.protocols import READY, Protocol, chen, dlib, epoch, fast, infogan_cr, ready
+from aesearch.protocols import DRAWN, METRICS, READ, READY, Protocol, chen, dlib, epoch, fast, infogan_cr, ready
 from aesearch.scores import Disentanglement
+from aesearch.scores.disentanglement import MEASURES
+from aesearch.scores.source import Posterior, Sample, Source
 
 CHANGED = {
     "draws": "split",
@@ -125,3 +128,34 @@ def test_a_score_with_its_protocol_survives_a_saved_configuration(protocol):
 def test_a_field_that_cannot_be_is_refused(change, message):
     with pytest.raises(UserError, match=message):
         replace(dlib, **change)
+
+
+class Watched(Protocol):
+    """A protocol that notes which of its fields are read."""
+
+    def __getattribute__(self, name):
+        if name in CHANGED:
+            read.add(name)
+        return super().__getattribute__(name)
+
+
+read: set[str] = set()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_decides_a_metric_is_what_its_estimator_reads(metric):
+    rng = np.random.default_rng(0)
+    factors = rng.integers(3, size=(200, 2))
+    means = factors.astype(np.float32) + rng.normal(0, 0.1, (200, 2)).astype(np.float32)
+    posterior = Posterior(means, np.full_like(means, -4))
+    source = Source(lambda places: Posterior(means[places], posterior.log_vars[places]), 200, factors, ("a", "b"))
+    few = {"points": 100, "test_points": 50, "samples": 10, "votes": 20, "test_votes": 10, "vote_size": 4}
+    decisive = set()
+    for variant in ({"sap": "r2"}, {"unordered": ("a",), "sap": "r2"}, {"codes": "sampled", "mig": "posteriors"}):
+        protocol = Watched("watched", **few, regressor="lasso", **variant)
+        read.clear()
+        MEASURES[metric].of(Sample(source, protocol, whole=True))
+        decisive |= read
+    assert decisive - set(DRAWN) == set(READ[metric])
+    assert set(dlib.decides(metric)) >= decisive
+    assert set(dlib.decides("one of a person's own")) == set(CHANGED)

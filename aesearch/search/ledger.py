@@ -36,13 +36,11 @@ from aesearch.records import Record, medians, write_json
 from aesearch.search.first_points import first_points
 from aesearch.search.state import code_version, take_lock
 from aesearch.search.values import Outcome, Place
-from aesearch.study import Study
+from aesearch.study import Study, check_spec
 from aesearch.train import TrainConfig
 
 # What decides what a training comes to, beside the code.
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "ray", "optuna", "mlflow", "pandas")
-# Entries of a study's spec that mean something to a person when they change.
-NAMED = ("metrics", "early_stopping", "constraints", "protocols")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -102,22 +100,14 @@ class Ledger:
         self.lock.release()
 
     def _check_spec(self) -> None:
-        spec, known = self.study.spec(), self.optuna_study.user_attrs.get("spec")
+        known = self.optuna_study.user_attrs.get("spec")
         if known is None:
             self._check_new()
             # The spec last: a ledger that has one has all that was noted at its begin.
             self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
+        spec = check_spec(self.study, known)
+        if spec != known:
             self.optuna_study.set_user_attr("spec", spec)
-        elif known != spec:
-            names = [name for name in {**known, **spec} if known.get(name) != spec.get(name)]
-            changes = [
-                f"{name} was {known.get(name)}, is {spec.get(name)}" for name in names if name in NAMED or "." in name
-            ]
-            raise UserError(
-                f"the space, metrics and budget of a study must not change, but of {self.study.name} "
-                f"{'; '.join(changes) or 'the configurations that its space makes differ'}; "
-                "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
-            )
 
     def _check_new(self) -> None:
         """Refuse an empty ledger beside existing trial folders, which it would overwrite."""

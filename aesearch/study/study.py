@@ -3,8 +3,8 @@
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -226,24 +226,6 @@ class Study:
         text = self.path.read_text() if self.path else ""
         return {"file": str(self.path), "file_sha256": hashlib.sha256(text.encode()).hexdigest(), "file_text": text}
 
-    def spec(self) -> dict[str, str]:
-        """What must not change while a study goes on, by name: metrics, space, and what every configuration shares."""
-        fields_of = [dict(_flat("config", config)) for _, config in self.probes]
-        shared = fields_of[0].items() - {
-            item for other in fields_of[1:] for item in fields_of[0].items() - other.items()
-        }
-        return {
-            "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in self.searched),
-            "early_stopping": repr(self.early_stopping),
-            "constraints": ", ".join(f"{one.name} {one.kind} {one.bound:g}" for one in self.constraints) or "none",
-            **{f"space.{name}": str(distribution) for name, distribution in self.distributions.items()},
-            "protocols": ", ".join(
-                sorted({f"{p.name} {p.hash}" for _, config in self.probes for p in config.protocols})
-            ),
-            **dict(sorted(shared)),
-            "configurations": hashlib.sha256(repr([config for _, config in self.probes]).encode()).hexdigest(),
-        }
-
     def check(self) -> None:
         """Try the space on a sample. Raises UserError for a metric that its configurations do not have."""
         for _, config in self.probes:
@@ -294,13 +276,3 @@ class Study:
                 raise UserError(f"enqueue names an unknown parameter {name!r}: {nearest(name, self.distributions)}")
             if not contains(self.distributions[name], value):
                 raise UserError(f"enqueue must stay in the space, {self.distributions[name]}, but got {name}={value!r}")
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """The fields of nested dataclasses as (dotted name, text); a dataclass itself is its type's name."""
-    if not is_dataclass(value):
-        yield name, repr(value)
-        return
-    yield name, type(value).__name__
-    for each in fields(value):
-        yield from _flat(f"{name}.{each.name}", getattr(value, each.name))

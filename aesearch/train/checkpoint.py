@@ -1,7 +1,7 @@
 """Checkpoints of a training that is not finished: plain tensors with a checksum, of which the newest whole one counts.
 
     epoch-000012.safetensors   all that the next epoch depends on
-    epoch-000012.json          its sha256, and the configuration that it belongs to; written last
+    epoch-000012.json          its sha256, and the description of the configuration that it belongs to; written last
 
 Reading one runs no code from it. A file that is damaged is passed over for the one before it.
 """
@@ -12,12 +12,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from aesearch.train.cohort import Cohort
 from aesearch.train.config import TrainConfig
+from aesearch.train.description import FORMAT, Change, changes, describe, migrated
+from aesearch.train.first_format import first_text
 
 KEPT = 2
 
@@ -82,7 +85,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainConfig) 
     folder.mkdir(exist_ok=True)
     content = save({name: tensor.contiguous() for name, tensor in checkpoint.state.items()})
     path = folder / f"epoch-{checkpoint.epoch:06d}.safetensors"
-    manifest = {"sha256": hashlib.sha256(content).hexdigest(), "config": repr(config)}
+    manifest = {"sha256": hashlib.sha256(content).hexdigest(), "format": FORMAT, "config": describe(config)}
     try:
         _write(path, content)
         _write(path.with_suffix(".json"), json.dumps(manifest).encode())
@@ -105,6 +108,17 @@ def _write(path: Path, content: bytes) -> None:
     unfinished.rename(path)
 
 
+def _changes(manifest: Mapping[str, Any], config: TrainConfig) -> list[Change]:
+    """How ``config`` differs from the one that a checkpoint belongs to."""
+    known, written = manifest["config"], manifest.get("format", 1)
+    if written > FORMAT:
+        raise ValueError(f"a newer release wrote it: its format is {written}, of those known {FORMAT} is the last")
+    if written == 1:
+        now = first_text(config)
+        return [] if known == now else [Change("its repr", known, now)]
+    return list(changes("config", migrated(known, written), config))
+
+
 def read_checkpoint(folder: Path, config: TrainConfig, known: int) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of ``config`` in ``folder``, and why any newer ones were passed over.
 
@@ -120,8 +134,8 @@ def read_checkpoint(folder: Path, config: TrainConfig, known: int) -> tuple[Chec
             manifest = json.loads(path.with_suffix(".json").read_text())
             if manifest["sha256"] != hashlib.sha256(content).hexdigest():
                 raise ValueError("its checksum is wrong")
-            if manifest["config"] != repr(config):
-                raise ValueError("it is of another configuration")
+            if found := _changes(manifest, config):
+                raise ValueError(f"it is of another configuration: {'; '.join(map(str, found))}")
             epoch = int(path.stem.removeprefix("epoch-"))
             if epoch > known:
                 raise ValueError(f"only {known} epochs are in the history")

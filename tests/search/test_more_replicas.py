@@ -176,6 +176,18 @@ def test_a_part_that_failed_is_not_tried_again(in_tmp):
     ledger.close()
 
 
+def test_a_rule_that_asks_for_more_gives_the_front_more(in_tmp):
+    complete(in_tmp, [[[1.0, 2.0], [1.1, 2.1]], [[2.0, 1.0], [2.1, 1.1]]], Adaptive(1, 2)).close()
+    same = Ledger.open(study("made", Adaptive(1, 2), sampler="random", n_trials=2), in_tmp)
+    assert parts(same) == []
+    same.close()
+    more = Ledger.open(study("made", Adaptive(1, 3), sampler="random", n_trials=2), in_tmp)
+    assert [(part.key, part.start, part.stop) for part in parts(more)] == [(0, 2, 3), (1, 2, 3)]
+    more.close()
+    with pytest.raises(UserError, match=r"replicas was Adaptive\(first=1, most=3, .*, is Adaptive\(first=1, most=2, "):
+        Ledger.open(study("made", Adaptive(1, 2), sampler="random", n_trials=2), in_tmp)
+
+
 def test_nothing_is_raced_before_the_search_is_done(in_tmp):
     ledger = complete(in_tmp, [[[1.0, 2.0]], [[2.0, 1.0]]])
     assert parts(ledger)

@@ -11,6 +11,7 @@ from aesearch.errors import UserError
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, BetaVAE, Reconstruction
 from aesearch.scores import Probe, Score
+from aesearch.study import describe_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -106,11 +107,11 @@ def test_mnist_has_no_factors_to_search_over():
 
 
 def test_the_spec_changes_with_what_is_trained_and_not_with_how_much():
-    spec = make().spec()
-    assert make(n_trials=9, max_concurrent=1).spec() == spec
-    assert make(seed=1).spec() != spec
-    assert make(overrides={"epochs": 9}).spec() != spec
-    assert make(metrics=Maximize("val/mse")).spec() != spec
+    spec = describe_study(make())
+    assert describe_study(make(n_trials=9, max_concurrent=1)) == spec
+    assert describe_study(make(seed=1)) != spec
+    assert describe_study(make(overrides={"epochs": 9})) != spec
+    assert describe_study(make(metrics=Maximize("val/mse"))) != spec
 
 
 def test_two_metrics_and_every_named_sampler_work_together():

@@ -12,6 +12,7 @@ from aesearch.bottlenecks import Gaussian, VampPrior, VectorQuantized
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, BetaVAE, FactorVAE, Linear, Reconstruction
 from aesearch.train import TrainConfig, read_checkpoint, train, write_checkpoint
+from aesearch.train.description import FORMAT, describe
 
 CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=64)
 
@@ -145,3 +146,34 @@ def test_a_full_disk_leaves_no_half_checkpoint(tiny, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.tmp"))
     start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
     assert (start.epoch, remarks) == (1, [])
+
+
+def rewrite(folder, **entries):
+    path = folder / "epoch-000001.json"
+    path.write_text(json.dumps({"sha256": json.loads(path.read_text())["sha256"], **entries}))
+
+
+def test_the_manifest_describes_the_configuration(tiny, tmp_path):
+    interrupted(CONFIG, tiny, tmp_path, 1)
+    manifest = json.loads((tmp_path / "epoch-000001.json").read_text())
+    assert manifest.keys() == {"sha256", "format", "config"}
+    assert (manifest["format"], manifest["config"]) == (FORMAT, describe(CONFIG))
+    _, remarks = read_checkpoint(tmp_path, replace(CONFIG, learning_rate=0.5), known=9)
+    assert remarks[0].endswith("it is of another configuration: config.learning_rate was 0.001, is 0.5")
+
+
+def test_a_checkpoint_of_an_older_or_a_newer_format(tiny, tmp_path):
+    interrupted(CONFIG, tiny, tmp_path, 1)
+    rewrite(tmp_path, config=repr(CONFIG))
+    assert read_checkpoint(tmp_path, CONFIG, known=9)[0].epoch == 1
+    start, remarks = read_checkpoint(tmp_path, replace(CONFIG, learning_rate=0.5), known=9)
+    assert start is None
+    assert "it is of another configuration: its repr was TrainConfig(" in remarks[0]
+    lacking = {name: value for name, value in describe(CONFIG).items() if name != "warmup"}
+    rewrite(tmp_path, format=2, config=lacking)
+    assert read_checkpoint(tmp_path, CONFIG, known=9)[0].epoch == 1
+    assert "config.warmup was not there" in read_checkpoint(tmp_path, replace(CONFIG, warmup=Linear()), 9)[1][0]
+    rewrite(tmp_path, format=FORMAT + 1, config=describe(CONFIG))
+    start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
+    assert start is None
+    assert "a newer release wrote it" in remarks[0]
