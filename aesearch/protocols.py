@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from aesearch.errors import UserError, nearest
+from aesearch.metrics.registry import KINDS
 
 # Raised whenever the answer of any estimator changes, and part of every protocol's hash.
 ESTIMATORS = 1
 
+# What the ready protocols define.
 METRICS = (
     "mig",
     "sap",
@@ -24,6 +26,8 @@ METRICS = (
     "total_correlation",
     "mutual_information",
 )
+# What a protocol can define.
+MEASURES = frozenset(kind.measure for kind in KINDS.values() if kind.measure)
 REGRESSORS = ("boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso")
 
 
@@ -73,8 +77,8 @@ class Protocol:
         if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise UserError(f"a protocol's name must be made of letters, digits, '_' and '-', but got {self.name!r}")
         for metric in self.metrics:
-            if metric not in METRICS:
-                raise UserError(f"unknown metric {metric!r}: {nearest(metric, METRICS)}")
+            if metric not in MEASURES:
+                raise UserError(f"unknown metric {metric!r}: {nearest(metric, MEASURES)}")
         kinds = {
             "draws": ("all", "split"),
             "codes": ("mean", "sampled"),
