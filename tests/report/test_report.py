@@ -208,7 +208,7 @@ def test_a_browser_shows_every_figure_of_the_page(tmp_path):
 
 
 def test_cells_of_the_heat_map_do_not_overlap(tmp_path):
-    from aesearch.report.figures import _cells
+    from aesearch.report.figures.heat_maps import _cells
 
     labels = list(_cells(analyse(make(tmp_path)), "beta").cat.categories)
     ends = [tuple(map(float, label.split(" to "))) for label in labels]
