@@ -14,7 +14,7 @@ from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import KINDS
 from aesearch.protocols import READY
 from aesearch.scores.disentanglement import MEASURES
-from aesearch.use.cli import ACTIONS
+from aesearch.use.actions import ACTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
