@@ -30,8 +30,7 @@ MIG = MetricKind(
     unit="",
     explanation=(
         "gap between the two codes that know a factor best, as a share of its entropy, mean over the "
-        "factors; bins cannot hold a factor of more values than they are, so that the ceiling may be below "
-        "1."
+        "factors; with B bins a factor of more than B values cannot reach 1."
     ),
     floor=NOISE,
     ceiling=FACTORS,

@@ -32,8 +32,12 @@ def check_scores(values: Iterable[object]) -> None:
 
 
 def check_measures() -> None:
-    """Raise UserError where what a protocol measures is not what the kinds say."""
-    for measure, one in MEASURES.items():
-        described = tuple(kind.name for kind in KINDS.values() if kind.measure == measure)
-        if described != one.names:
-            raise UserError(f"the protocols' {measure!r} measures {one.names}, but its kinds are {described}")
+    """Raise UserError where what protocols measure is not what the kinds say."""
+    described: dict[str, tuple[str, ...]] = {}
+    for kind in KINDS.values():
+        if kind.measure:
+            described[kind.measure] = (*described.get(kind.measure, ()), kind.name)
+    for measure in {*MEASURES, *described}:
+        names = MEASURES[measure].names if measure in MEASURES else ()
+        if names != described.get(measure, ()):
+            raise UserError(f"MEASURES[{measure!r}] measures {names}, but its kinds are {described.get(measure, ())}")

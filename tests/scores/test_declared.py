@@ -118,8 +118,10 @@ def test_a_score_that_is_not_described_is_an_error_of_the_package():
 
 def test_a_measure_that_its_kinds_do_not_know_is_an_error_of_the_package(monkeypatch):
     monkeypatch.setitem(declared.MEASURES, "mig", declared.MEASURES["mig"]._replace(names=("mig", "mgi")))
-    message = r"the protocols' 'mig' measures \('mig', 'mgi'\), but its kinds are \('mig',\)"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"MEASURES\['mig'\] measures \('mig', 'mgi'\), but its kinds are \('mig',\)"):
+        declared.check_measures()
+    monkeypatch.delitem(declared.MEASURES, "mig")
+    with pytest.raises(UserError, match=r"MEASURES\['mig'\] measures \(\), but its kinds are \('mig',\)"):
         declared.check_measures()
 
 
