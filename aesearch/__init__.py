@@ -7,29 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aesearch.datasets import (
-        CIFAR10,
-        EMNIST,
-        KMNIST,
-        MNIST,
-        MPI3D,
-        SVHN,
-        Arrays,
-        BreastCancer,
-        Cars3D,
-        CelebA,
-        Digits,
-        DSprites,
-        FashionMNIST,
-        ImageFolder,
-        Iris,
-        OneClass,
-        Shapes3D,
-        SmallNORB,
-        Sprites,
-        Table,
-        Wine,
-    )
+    from aesearch.datasets import *  # noqa: F403
     from aesearch.model import Model, load_model
     from aesearch.study import (
         ASHA,
@@ -51,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where a name comes from; all others of __all__ are data sets.
+# Where a name comes from; a data set's is aesearch.datasets.
 _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
@@ -75,40 +53,19 @@ _HOMES = {
 
 __all__ = [
     "ASHA",
-    "CIFAR10",
-    "EMNIST",
-    "KMNIST",
-    "MNIST",
-    "MPI3D",
-    "SVHN",
     "Adaptive",
-    "Arrays",
     "AtLeast",
     "AtMost",
     "Best",
-    "BreastCancer",
-    "Cars3D",
-    "CelebA",
-    "DSprites",
-    "Digits",
-    "FashionMNIST",
     "Hyperband",
-    "ImageFolder",
-    "Iris",
     "Maximize",
     "Median",
     "Minimize",
     "Model",
-    "OneClass",
     "Pareto",
     "Plateau",
-    "Shapes3D",
-    "SmallNORB",
-    "Sprites",
     "Study",
-    "Table",
     "TrainConfig",
-    "Wine",
     "load_model",
     "load_study",
     "size",
@@ -117,10 +74,20 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'aesearch' has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "aesearch.datasets")), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    # Other names in lower case are modules, which are not worth loading the data sets for.
+    if name[0].isupper() and name in _data_sets():
+        return getattr(import_module("aesearch.datasets"), name)
+    raise AttributeError(f"module 'aesearch' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, *_data_sets(), "__version__"])
+
+
+def _data_sets() -> list[str]:
+    """The names of the data sets, each a value that a study file may write."""
+    datasets = import_module("aesearch.datasets")
+    values = {name: getattr(datasets, name) for name in datasets.__all__}
+    return [name for name, value in values.items() if isinstance(value, type) and issubclass(value, datasets.Dataset)]

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from aesearch.errors import UserError, nearest
+from aesearch.metrics.registry import KINDS
 
 # Raised whenever the answers of all estimators change, and part of every protocol's hash.
 ESTIMATORS = 1
 # The same of single metrics: by how much the estimator of each has been raised since. Studies of others go on.
 RAISED: Mapping[str, int] = {}
 
+# What the ready protocols define.
 METRICS = (
     "mig",
     "sap",
@@ -51,6 +53,8 @@ HASHED = (
     *("draws", "points", "test_points", "codes", "without", "bins", "mig", "samples", "images", "sap", "unordered"),
     *("regressor", "votes", "test_votes", "vote_size", "pair_size", "pairs", "active", "seed"),
 )
+# What a protocol can define.
+MEASURES = frozenset(kind.measure for kind in KINDS.values() if kind.measure)
 REGRESSORS = ("boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso")
 
 
@@ -100,8 +104,8 @@ class Protocol:
         if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise UserError(f"a protocol's name must be made of letters, digits, '_' and '-', but got {self.name!r}")
         for metric in self.metrics:
-            if metric not in METRICS:
-                raise UserError(f"unknown metric {metric!r}: {nearest(metric, METRICS)}")
+            if metric not in MEASURES:
+                raise UserError(f"unknown metric {metric!r}: {nearest(metric, MEASURES)}")
         kinds = {
             "draws": ("all", "split"),
             "codes": ("mean", "sampled"),

@@ -10,9 +10,11 @@ import pytest
 
 from aesearch import metrics
 from aesearch.commands.parser import make_parser
+from aesearch.metrics import MetricKind
+from aesearch.metrics.registry import KINDS
 from aesearch.protocols import READY
 from aesearch.scores.disentanglement import MEASURES
-from aesearch.use.cli import ACTIONS
+from aesearch.use.actions import ACTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -64,10 +66,19 @@ def test_the_guides_name_every_value_of_a_kind(room, kind, guide):
     assert {name for name in names if f"`{name}(" not in text} == set()
 
 
+def row(kind: MetricKind) -> str:
+    """The line of a metric in the guide."""
+    name = f"{kind.name}_K" if kind.number else kind.name
+    cells = (kind.better, kind.unit, kind.number, kind.floor, kind.ceiling, kind.cost)
+    return " | ".join([f"| `{name}`", *(cell or "" for cell in cells)]) + " |"
+
+
 def test_the_guide_of_metrics_names_every_function_and_protocol():
     text = (ROOT / "docs" / "metrics.md").read_text()
     functions = [name for name in metrics.__all__ if name[0].islower()]
     assert {name for name in [*functions, *READY] if f"`{name}`" not in text} == set()
+    rows = re.findall(r"^\| `\w+` \| (?:less|more) \|.*", text, re.MULTILINE)
+    assert rows == [row(kind) for kind in KINDS.values()]
     assert {name for name in MEASURES if f'"{name}"' not in text and f"`{name}" not in text} <= {"mutual_information"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aesearch.commands.options import data_folder, named_study
 from aesearch.errors import UserError
-from aesearch.use.cli import resolve
+from aesearch.use.actions import ACTIONS
 
 
 def use(options: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def use(options: argparse.Namespace) -> int:
     out = options.out or Path("use") / name / options.action
     out.mkdir(parents=True, exist_ok=True)
     source = Source(model, options, data_folder(options.data))
-    for line in resolve(options.place)(model, source, out, options):
+    for line in ACTIONS[options.action].run(model, source, out, options):
         print(line)
     return 0
 

@@ -9,8 +9,10 @@ from aesearch.metrics.frechet import frechet, frechet_gaussian, random_conv_feat
 from aesearch.metrics.gaps import dcimig, mig_sup, modularity, modularity_from_information
 from aesearch.metrics.infomec import InfoMEC, infomec
 from aesearch.metrics.irs import irs
+from aesearch.metrics.kinds import MetricKind
 from aesearch.metrics.mig_sap import mig, mutual_information, sap, sap_mixed, sap_svm
 from aesearch.metrics.quality import bits_per_dimension, pca_mse, psnr, ssim
+from aesearch.metrics.registry import metric_of
 from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr, threshold
 from aesearch.metrics.unlabelled import (
     mean_mutual_information,
@@ -24,6 +26,7 @@ from aesearch.metrics.votes import beta_vae_score, factor_vae_score, grid_factor
 __all__ = [
     "DCI",
     "InfoMEC",
+    "MetricKind",
     "active_units",
     "auroc",
     "average_precision",
@@ -43,6 +46,7 @@ __all__ = [
     "knn_accuracy",
     "labelled",
     "mean_mutual_information",
+    "metric_of",
     "mig",
     "mig_chen",
     "mig_sup",

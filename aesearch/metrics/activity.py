@@ -3,6 +3,36 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
+
+ACTIVE_UNITS = MetricKind(
+    name="active_units",
+    better="more",
+    unit="codes",
+    explanation="codes whose mean has a variance above 0.01.",
+    floor=None,
+    ceiling=None,
+    cost="pass",
+)
+PERPLEXITY = MetricKind(
+    name="perplexity",
+    better="more",
+    unit="codebook entries",
+    explanation="exp(entropy) of how often the split uses each entry of the codebook.",
+    floor=None,
+    ceiling=None,
+    cost="pass",
+)
+SPARSITY = MetricKind(
+    name="sparsity",
+    better="more",
+    unit="",
+    explanation="the share of code values of at most 1 % of their unit's largest magnitude.",
+    floor=None,
+    ceiling=None,
+    cost="pass",
+)
+
 
 def active_units(means: NDArray[np.floating], threshold: float = 0.01) -> int:
     """The number of codes whose posterior mean varies over the data: Var_x(E[z_j | x]) > ``threshold``.

@@ -6,10 +6,43 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from aesearch.metrics.boosting import Fit, boosted_trees
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked_pair
 
 Regressor = Literal["boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso"]
 LASSO_ALPHA = 0.02
+
+
+DISENTANGLEMENT = MetricKind(
+    name="dci_disentanglement",
+    better="more",
+    unit="",
+    explanation="1 - entropy of a code's importances over the factors, weighted by importance.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="dci",
+)
+COMPLETENESS = MetricKind(
+    name="dci_completeness",
+    better="more",
+    unit="",
+    explanation="1 - entropy of a factor's importances over the codes, weighted by importance.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="dci",
+)
+INFORMATIVENESS = MetricKind(
+    name="dci_informativeness",
+    better="more",
+    unit="",
+    explanation="accuracy with which all codes together tell the factors.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="dci",
+)
 
 
 class DCI(NamedTuple):

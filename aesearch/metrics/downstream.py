@@ -3,10 +3,73 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
+
 Codes = NDArray[np.floating]
 Labels = NDArray[np.integer]
 REGULARISATIONS = (0.01, 0.1, 1.0, 10.0)
 MOST_TRAINED = 10_000
+
+
+PROBE = MetricKind(
+    name="probe",
+    better="more",
+    unit="",
+    explanation=(
+        "test accuracy of logistic regression on the codes of so many labelled train images, mean of the "
+        "draws. C by 5-fold cross-validation where each class has 5 labels."
+    ),
+    floor=None,
+    ceiling=None,
+    cost="fit",
+    number="labels",
+    factor=True,
+)
+KNN = MetricKind(
+    name="knn",
+    better="more",
+    unit="",
+    explanation="test accuracy of the nearest neighbours of the codes of as many labelled train images.",
+    floor=None,
+    ceiling=None,
+    cost="fit",
+    number="labels",
+    factor=True,
+)
+RAW_PROBE = MetricKind(
+    name="raw_probe",
+    better="more",
+    unit="",
+    explanation="the same as probe on pixels.",
+    floor=None,
+    ceiling=None,
+    cost="fit",
+    number="labels",
+    factor=True,
+)
+FINE_TUNED = MetricKind(
+    name="fine_tuned",
+    better="more",
+    unit="",
+    explanation=(
+        "test accuracy of the encoder and a linear head after 300 steps of Adam on so many labels, from the "
+        "trained weights."
+    ),
+    floor=None,
+    ceiling=None,
+    cost="fit",
+    number="labels",
+)
+SCRATCH = MetricKind(
+    name="scratch",
+    better="more",
+    unit="",
+    explanation="the same as fine_tuned from new weights.",
+    floor=None,
+    ceiling=None,
+    cost="fit",
+    number="labels",
+)
 
 
 def labelled(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:

@@ -2,8 +2,20 @@
 
 import numpy as np
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.roc import auroc
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked_pair
+
+EXPLICITNESS = MetricKind(
+    name="explicitness",
+    better="more",
+    unit="",
+    explanation="ROC-AUC of logistic regression from all codes to each factor.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="explicitness",
+)
 
 
 def explicitness(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors) -> float:

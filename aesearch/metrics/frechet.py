@@ -3,11 +3,45 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
+
 Features = NDArray[np.floating]
 Array = NDArray[np.float64]
 FEATURES = "random-conv-256"
 CHANNELS = (16, 32, 64)
 CHUNK = 256
+
+
+FRECHET_SAMPLES = MetricKind(
+    name="frechet_samples",
+    better="less",
+    unit="",
+    explanation=(
+        "squared Frechet distance of Gaussians in the space random-conv-256 (an untrained network, no "
+        "download; not comparable with published ones), from images to samples."
+    ),
+    floor=None,
+    ceiling="frechet_data, of as many train images",
+    cost="images",
+)
+FRECHET_RECONSTRUCTIONS = MetricKind(
+    name="frechet_reconstructions",
+    better="less",
+    unit="",
+    explanation="the same distance from images to their reconstructions.",
+    floor=None,
+    ceiling="frechet_data, of as many train images",
+    cost="images",
+)
+FRECHET_DATA = MetricKind(
+    name="frechet_data",
+    better="less",
+    unit="",
+    explanation="the same distance from images to as many train images, the least that can be hoped for.",
+    floor=None,
+    ceiling=None,
+    cost="images",
+)
 
 
 def frechet(features: Features, others: Features) -> float:

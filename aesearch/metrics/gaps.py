@@ -2,8 +2,40 @@
 
 import numpy as np
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.mig_sap import mutual_information
 from aesearch.metrics.tables import BINS, Codes, Factors, Matrix, checked, entropies, gap, indices, which_vary
+
+MODULARITY = MetricKind(
+    name="modularity",
+    better="more",
+    unit="",
+    explanation="how far a code's informations are from those of one factor only, mean over the codes.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="modularity",
+)
+MIG_SUP = MetricKind(
+    name="mig_sup",
+    better="more",
+    unit="",
+    explanation="gap between the two factors that a code knows best, mean over the codes.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="mig_sup",
+)
+DCIMIG = MetricKind(
+    name="dcimig",
+    better="more",
+    unit="",
+    explanation="the best such gap of each factor, as a share of the factors' entropies.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="dcimig",
+)
 
 
 def modularity(codes: Codes, factors: Factors, bins: int = BINS) -> float:

@@ -4,10 +4,43 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked, entropies, indices, which_vary
 
 NEIGHBOURS = 10
 DEAD = 1 / 20
+
+
+INFOM = MetricKind(
+    name="infom",
+    better="more",
+    unit="",
+    explanation=("largest share of one factor in a code's information, rescaled; codes that do not move are left out."),
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="infomec",
+)
+INFOE = MetricKind(
+    name="infoe",
+    better="more",
+    unit="",
+    explanation="share of the factors' entropy that logistic regression on all codes explains.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="infomec",
+)
+INFOC = MetricKind(
+    name="infoc",
+    better="more",
+    unit="",
+    explanation="largest share of one code in the information on a factor, rescaled.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="fit",
+    measure="infomec",
+)
 
 
 class InfoMEC(NamedTuple):

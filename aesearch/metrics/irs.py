@@ -2,9 +2,22 @@
 
 import numpy as np
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, binned, checked, which_vary
 
 QUANTILE = 0.99
+
+
+IRS = MetricKind(
+    name="irs",
+    better="more",
+    unit="",
+    explanation="how little a code moves while a factor is fixed, by its largest move.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="irs",
+)
 
 
 def irs(codes: Codes, factors: Factors) -> float:

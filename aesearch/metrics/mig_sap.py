@@ -7,6 +7,7 @@ ICML 2019.
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.tables import (
     BINS,
     Codes,
@@ -21,6 +22,33 @@ from aesearch.metrics.tables import (
     gap,
     indices,
     which_vary,
+)
+
+MIG = MetricKind(
+    name="mig",
+    better="more",
+    unit="",
+    explanation=(
+        "gap between the two codes that know a factor best, as a share of its entropy, mean over the "
+        "factors; with B bins a factor of more than B values cannot reach 1."
+    ),
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="mig",
+)
+SAP = MetricKind(
+    name="sap",
+    better="more",
+    unit="",
+    explanation=(
+        "gap between the two codes that predict a factor best, mean over the factors; by squared "
+        "correlations or by SVMs, which its protocol says: the two do not compare."
+    ),
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="sap",
 )
 
 

@@ -5,11 +5,73 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
+
 Images = NDArray[np.floating]
 Array = NDArray[np.float64]
 WINDOW, SIGMA = 11, 1.5
 CHUNK = 256
 MOST_EXACT = 1024
+
+
+MSE = MetricKind(
+    name="mse",
+    better="less",
+    unit="per pixel",
+    explanation="squared error of the image decoded from the code mean.",
+    floor=None,
+    ceiling=None,
+    cost="pass",
+)
+DENOISING_MSE = MetricKind(
+    name="denoising_mse",
+    better="less",
+    unit="per pixel",
+    explanation="mse of noisy inputs against clean targets.",
+    floor=None,
+    ceiling=None,
+    cost="pass",
+)
+PCA_MSE = MetricKind(
+    name="pca_mse",
+    better="less",
+    unit="per pixel",
+    explanation="mse of as many principal components as the model has codes, of 20,000 train images at most.",
+    floor=None,
+    ceiling=None,
+    cost="fit",
+)
+PSNR_GAIN = MetricKind(
+    name="psnr_gain",
+    better="more",
+    unit="dB",
+    explanation=(
+        "PSNR gained over the noisy image clipped to [0, 1], mean over images; with a number, at that "
+        "standard deviation of test noise, else at that of training."
+    ),
+    floor=None,
+    ceiling=None,
+    cost="images",
+    number="standard deviation of the test noise",
+)
+PSNR = MetricKind(
+    name="psnr",
+    better="more",
+    unit="dB",
+    explanation="peak signal-to-noise ratio of the image decoded from the code mean, mean over images.",
+    floor=None,
+    ceiling=None,
+    cost="images",
+)
+SSIM = MetricKind(
+    name="ssim",
+    better="more",
+    unit="",
+    explanation="structural similarity of the image decoded from the code mean, mean over images.",
+    floor=None,
+    ceiling=None,
+    cost="images",
+)
 
 
 def psnr(images: Images, targets: Images) -> Array:

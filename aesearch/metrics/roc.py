@@ -5,8 +5,52 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
+
 Scores = NDArray[np.floating]
 Flags = NDArray[np.bool_]
+
+
+AUROC = MetricKind(
+    name="auroc",
+    better="more",
+    unit="",
+    explanation=(
+        "how often an anomaly of test has a larger squared error of reconstruction than a normal item; 0.5 for noise."
+    ),
+    floor="0.5, for noise",
+    ceiling=None,
+    cost="images",
+)
+AVERAGE_PRECISION = MetricKind(
+    name="average_precision",
+    better="more",
+    unit="",
+    explanation="mean precision over the anomalies found, by the squared error.",
+    floor="the share of anomalies, for noise",
+    ceiling=None,
+    cost="images",
+)
+FPR = MetricKind(
+    name="fpr_at_95_tpr",
+    better="less",
+    unit="",
+    explanation=(
+        "share of normal items that are called anomalous where 95 % of the anomalies are found, by the squared error."
+    ),
+    floor="0.95, for noise",
+    ceiling=None,
+    cost="images",
+)
+ELBO_AUROC = MetricKind(
+    name="elbo_auroc",
+    better="more",
+    unit="",
+    explanation="auroc of the negative elbo; of a model without one, of the squared error.",
+    floor="0.5, for noise",
+    ceiling=None,
+    cost="images",
+)
 
 
 def auroc(scores: Scores, anomalous: Flags) -> float:

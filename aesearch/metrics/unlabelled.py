@@ -5,11 +5,68 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import MetricKind
 from aesearch.metrics.mig_sap import mutual_information
 from aesearch.metrics.tables import BINS, Codes, Matrix, binned
 
 ALPHA = 0.1
 USED = 0.01
+
+
+TOTAL_CORRELATION = MetricKind(
+    name="total_correlation",
+    better="less",
+    unit="nats",
+    explanation="dependence of the codes, as of Gaussians; 0 where they are uncorrelated.",
+    floor=None,
+    ceiling=None,
+    cost="codes",
+    measure="total_correlation",
+)
+MUTUAL_INFORMATION = MetricKind(
+    name="mutual_information",
+    better="less",
+    unit="nats",
+    explanation="mean mutual information of two codes, from bins.",
+    floor=None,
+    ceiling=None,
+    cost="codes",
+    measure="mutual_information",
+)
+UDR_LASSO = MetricKind(
+    name="udr_lasso",
+    better="more",
+    unit="",
+    explanation=(
+        "how one to one a model's codes match the others' by Lasso (1,000 images of val), median over the "
+        "others: the replicas of its trial, or with study. all models. Codes of at most 0.01 nats of KL are "
+        "left out."
+    ),
+    floor=None,
+    ceiling=None,
+    cost="pairs",
+    compares=True,
+)
+UDR_SPEARMAN = MetricKind(
+    name="udr_spearman",
+    better="more",
+    unit="",
+    explanation="the same as udr_lasso by rank correlations.",
+    floor=None,
+    ceiling=None,
+    cost="pairs",
+    compares=True,
+)
+MODEL_CENTRALITY = MetricKind(
+    name="model_centrality",
+    better="more",
+    unit="",
+    explanation=("mean FactorVAE score of each encoder on images of each other's decoder, both ways, 100 votes of 64."),
+    floor=None,
+    ceiling=None,
+    cost="pairs",
+    compares=True,
+)
 
 
 def total_correlation(codes: Codes) -> float:

@@ -10,11 +10,34 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.metrics.tables import Codes, Factors, Indices, Matrix, checked, indices, which_vary
 
 CHUNK = 1000
 
 T = TypeVar("T", bound=np.generic)
+
+
+FACTOR_VAE = MetricKind(
+    name="factor_vae",
+    better="more",
+    unit="",
+    explanation="how often the code of least variance tells which factor was fixed.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="factor_vae",
+)
+BETA_VAE = MetricKind(
+    name="beta_vae",
+    better="more",
+    unit="",
+    explanation="how often the mean differences of pairs tell, linearly, which factor was fixed.",
+    floor=NOISE,
+    ceiling=FACTORS,
+    cost="codes",
+    measure="beta_vae",
+)
 
 
 def grid_factors(sizes: tuple[int, ...]) -> NDArray[np.int64]:

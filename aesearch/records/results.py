@@ -17,7 +17,8 @@ from aesearch.records import Record, merged
 class Results:
     """All of a study that its report needs.
 
-    info: name, question, metrics ([name, direction] pairs), n_trials, seed, version, and how it was run.
+    info: name, question, metrics ([name, direction] pairs), kinds (what the metrics of the study's own scores are),
+    n_trials, seed, version, and how it was run.
     trials: a row per trial: trial, state, epochs, seconds, reason, ``param:*`` columns, and per metric its median
     over replicas with ``_min`` and ``_max``.
     replicas: a row per trial and replica: trial, replica, epoch (the selected one), a column per metric.

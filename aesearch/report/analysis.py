@@ -1,6 +1,5 @@
 """What a study found: the Pareto front, its knee and ends, how metrics move with parameters, what matters most."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -13,26 +12,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from scipy.stats import spearmanr
 
 from aesearch.errors import UserError, nearest
+from aesearch.metrics import MetricKind
+from aesearch.metrics.registry import find_metric
 from aesearch.pareto import knee, on_front
 from aesearch.records.results import Results
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
-# Of these less is better; of all others more. Without split, protocol and a number at the end.
-LESS_IS_BETTER = frozenset(
-    {"loss", "mse", "bce", "kl", "denoising_mse", "fpr_at_95_tpr", "pca_mse", "bits_per_dim", "rate", "distortion"}
-    | {"frechet_samples", "frechet_reconstructions", "frechet_data", "total_correlation", "mutual_information"}
-)
 
 
 def number(value: Any) -> str:
     """A number with four digits."""
     return f"{value:.4g}"
-
-
-def less_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric such as test/bits_per_dim_64 or test/fast.mig is the better one."""
-    return re.sub(r"_\d+$", "", metric.split("/")[1].split(".")[-1]) in LESS_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -77,6 +68,32 @@ class Analysis:
         """Those of ``tested`` that no protocol has put its name before: what is measured of every trial."""
         prefixes = tuple(f"test/{protocol}." for protocol in self.results.protocols)
         return [name for name in self.tested if not name.startswith(prefixes)]
+
+    @cached_property
+    def own_kinds(self) -> tuple[MetricKind, ...]:
+        """What the metrics of the study's own scores are."""
+        return tuple(MetricKind(**known) for known in self.results.info.get("kinds", []))
+
+    def kind(self, metric: str) -> MetricKind | None:
+        """What a metric is; None of a score of the study's own whose study was run before scores said it."""
+        return find_metric(metric, self.own_kinds)
+
+    def sign(self, metric: str) -> int:
+        """1 where less of a metric is better, by the search's direction where it is searched, else -1.
+
+        Raises UserError where nothing says what the metric is.
+        """
+        searched = dict(zip(self.metrics, self.signs, strict=True))
+        name = metric.replace("test/", "val/", 1)
+        if name in searched:
+            return searched[name]
+        kind = self.kind(metric)
+        if kind is None:
+            raise UserError(
+                f"no MetricKind describes {metric}, so which direction of it is better is not known; give its score "
+                "kinds = (MetricKind(...),) and run the study again"
+            )
+        return kind.sign
 
     def test_name(self, metric: str) -> str:
         return metric.replace("val/", "test/", 1)
@@ -226,10 +243,8 @@ def best_trial(results: Results, metric: str | None = None) -> int:
         return analysis.knee
     if metric not in analysis.measured:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
-    searched = dict(zip(analysis.metrics, analysis.signs, strict=True))
-    sign = searched.get(metric.replace("test/", "val/"), 1 if less_is_better(metric) else -1)
     # Not all have what was measured after the search, or a value where one is defined.
-    costs = (analysis.complete[metric] * sign).dropna()
+    costs = (analysis.complete[metric] * analysis.sign(metric)).dropna()
     if costs.empty:
         raise UserError(f"no complete trial has a value of {metric}, so none is the best in it")
     return int(costs.index[int(costs.to_numpy().argmin())])

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from aesearch.report.analysis import Analysis, less_is_better
+from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
+from aesearch.report.analysis import Analysis
 
-WITHOUT_LABELS = ("udr_lasso", "udr_spearman", "model_centrality")
 # What disentanglement is traded for, shown among the rank correlations.
 TRADED = ("test/mse", "test/elbo")
 LEAST_MODELS = 4
@@ -33,13 +33,20 @@ class Judged:
     @cached_property
     def without_labels(self) -> list[str]:
         """Metrics of how models agree with each other, which need no factors; those over the whole study come first."""
-        found = [name for name in self.analysis.measured if name.split("/")[1].split(".")[-1] in WITHOUT_LABELS]
+        kinds = {name: self.analysis.kind(name) for name in self.analysis.measured}
+        found = [name for name, kind in kinds.items() if kind and kind.compares]
         return sorted(found, key=lambda name: "." not in name)
 
     @cached_property
     def columns(self) -> list[str]:
         """All metrics that are reported: those on test, and of the others those without labels."""
         return [*self.analysis.tested, *self.without_labels]
+
+    @cached_property
+    def kinds(self) -> dict[str, MetricKind]:
+        """What the reported metrics are, by their names without split, protocol and number."""
+        found = filter(None, map(self.analysis.kind, self.columns))
+        return {kind.name: kind for kind in found}
 
     @cached_property
     def labelled(self) -> list[str]:
@@ -136,7 +143,8 @@ class Judged:
     def _place(self, metric: str, value: float) -> int:
         """1 for the best model of a metric."""
         others = self.models[metric].astype(float)
-        return 1 + int((others < value).sum() if less_is_better(metric) else (others > value).sum())
+        sign = self.analysis.sign(metric)
+        return 1 + int((sign * others < sign * value).sum())
 
     def definitions(self) -> list[str]:
         """What each protocol is, in a line."""
@@ -150,8 +158,8 @@ class Judged:
             lines.append(
                 f"Protocol {name} ({known['hash']}): fitted on at most {known['points']:,} of {drawn}, judged on "
                 f"{judged}; {known['codes']} codes{left}; MIG from {mig}; SAP by {known['sap']}; DCI by "
-                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: codes of noise, as many as the model "
-                "has; ceiling: the factors themselves as codes; a percentage says where between them a value is."
+                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: {NOISE}; ceiling: {FACTORS}; a "
+                "percentage says where between them a value is."
             )
         return lines
 

@@ -17,50 +17,37 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 PROTOCOL = [
     "A value is the median over a trial's replicas (seeds); brackets and bars give the least and the most.",
     "Each replica is scored with the weights of its epoch of lowest val/loss. The search sees val; test is measured "
-    "once, at the end, with those weights.",
-    "mse is per pixel, bce in nats per image, both of the image decoded from the code mean. elbo, kl and loss are in "
-    "nats per image, elbo and loss with one code sample. active_units: codes whose mean has a variance above 0.01.",
-    "mig: gap of binned mutual information (20 bins, code means, at most 10,000 images of the split), 0 for noise; it "
-    "cannot reach 1 for a factor with more than 20 values. sap: the R^2 form, on the same codes; not comparable with "
-    "the SVM form. Images go in clean; denoising_mse is of noisy inputs against clean targets.",
+    "once, at the end, with those weights. Images go in clean, unless the line on a metric says otherwise.",
 ]
 CERTAINTY = (
     "Chances and 95 % intervals are of the medians over ever more seeds: 2,000 draws of each trial's median, with a "
     "spread drawn towards that of all trials (two degrees of freedom) and Student's tails. Seeds count as independent, "
     "though all trials share them; an interval knows nothing of a metric's bounds."
 )
-# What is said of a metric only where it was measured, by the beginning of its name.
-EXPLAINED = {
-    "perplexity": "perplexity: exp(entropy) of how often the split uses each entry of the codebook.",
-    "sparsity": "sparsity: the share of code values of at most 1 % of their unit's largest magnitude.",
-    "psnr_gain": "psnr_gain: dB of PSNR over the noisy image clipped to [0, 1], mean over images; with a number, at "
-    "that standard deviation of test noise, else at that of training.",
-    "pca_mse": "pca_mse: of as many principal components as the model has codes, of 20,000 train images at most.",
-    "log_likelihood": "log_likelihood: the importance-weighted bound in nats per image with so many codes, of 1,000 "
-    "images at most; bits_per_dim the same in bits per pixel and channel; rate: KL, distortion: -log p(x | z).",
-    "udr": "udr: how one to one a model's codes match the others' (Lasso, Spearman; 1,000 images of val), median over "
-    "the others: the replicas of its trial, or with study. all models. Codes of at most 0.01 nats of KL are left out.",
-    "model_centrality": "model_centrality: mean FactorVAE score of each encoder on images of each other's decoder, "
-    "both ways, 100 votes of 64.",
-    "frechet": "frechet: squared Frechet distance of Gaussians in the space random-conv-256 (an untrained network, no "
-    "download; not comparable with published ones); frechet_data: of as many train images, the floor.",
-    "psnr": "psnr, ssim: of the image decoded from the code mean, means over images.",
-    "auroc": "auroc, average_precision, fpr_at_95_tpr: how well the squared error of the reconstruction tells "
-    "anomalies from normal items of test; elbo_auroc the same by the negative ELBO, where there is one.",
-    "probe": "probe: test accuracy of logistic regression on the codes of so many labelled train images, mean of the "
-    "draws; knn of their nearest neighbours; raw_probe on pixels. C by 5-fold cross-validation where each class has 5 "
-    "labels.",
-    "fine_tuned": "fine_tuned, scratch: test accuracy of the encoder and a linear head after 300 steps of Adam on so "
-    "many labels, from the trained weights and from new ones.",
-}
 
 
 def protocol(analysis: Analysis) -> list[str]:
     """How to read the numbers of this study."""
-    names = [metric.split("/")[1].split(".")[-1] for metric in Judged(analysis).columns]
-    explained = [line for start, line in EXPLAINED.items() if any(name.startswith(start) for name in names)]
     certain = [CERTAINTY] if Certainty(analysis).known else []
-    return PROTOCOL + certain + explained + Judged(analysis).definitions()
+    return PROTOCOL + certain + _glossary(analysis) + Judged(analysis).definitions()
+
+
+def _glossary(analysis: Analysis) -> list[str]:
+    """Which direction of the reported metrics is better, their units, and a line on each."""
+    kinds = Judged(analysis).kinds
+    if not kinds:
+        return []
+    less = [name for name, kind in kinds.items() if kind.better == "less"]
+    more = [name for name in kinds if name not in less]
+    sides = [f"{side} is better of {', '.join(names)}" for side, names in (("Less", less), ("more", more)) if names]
+    units: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        units.setdefault(kind.unit, []).append(name)
+    pure = units.pop("", [])
+    measured = [f"{unit} ({', '.join(names)})" for unit, names in units.items()]
+    measured += ["the others are pure numbers"] if pure else []
+    explained = [f"{name}: {kind.explanation}" for name, kind in kinds.items()]
+    return [f"{'; '.join(sides)}.", f"Units: {'; '.join(measured)}.", *explained]
 
 
 def outcome(analysis: Analysis) -> str:

@@ -2,6 +2,7 @@
 
 from aesearch.scores.anomalies import Detection, anomaly_scores, score_split
 from aesearch.scores.comparisons import UDR, Comparison, ModelCentrality
+from aesearch.scores.declared import check_declared, check_measures, check_scores
 from aesearch.scores.disentanglement import CodeScore, Disentanglement, Reference
 from aesearch.scores.images import PCA, Denoising, Frechet, Quality
 from aesearch.scores.labels import FineTuned, Probe
@@ -30,8 +31,13 @@ __all__ = [
     "Source",
     "Trained",
     "anomaly_scores",
+    "check_declared",
     "measure",
     "protocols",
     "references",
     "score_split",
 ]
+
+# A metric that is not described is an error here, not a wrong choice of ``use --best`` later.
+check_measures()
+check_scores(globals()[name] for name in __all__)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from aesearch.datasets import Dataset
 from aesearch.errors import UserError
-from aesearch.metrics import model_centrality, udr, votes_of_groups
+from aesearch.metrics import MetricKind, model_centrality, udr, votes_of_groups
 from aesearch.objectives import Objective, pixels
 from aesearch.scores.score import BATCH, Trained
 
@@ -22,7 +23,10 @@ class Comparison(ABC):
     """A frozen value: one or more metrics of each of several models, from what the others are.
 
     In ``TrainConfig.scores`` it compares the replicas of a trial, in ``Study.comparisons`` all models of a study.
+    kinds: what its metrics are, where the files of aesearch.metrics do not say it.
     """
+
+    kinds: ClassVar[tuple[MetricKind, ...]] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:

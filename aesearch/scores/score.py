@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
 from aesearch.datasets import Data, Dataset, forget
+from aesearch.metrics import MetricKind
 from aesearch.objectives import Objective, pixels
 from aesearch.scores.source import Posterior, Source
 
@@ -103,7 +105,12 @@ def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int6
 
 
 class Score(ABC):
-    """A frozen value: one or more metrics of a trained replica."""
+    """A frozen value: one or more metrics of a trained replica.
+
+    kinds: what its metrics are, where the files of aesearch.metrics do not say it.
+    """
+
+    kinds: ClassVar[tuple[MetricKind, ...]] = ()
 
     @property
     @abstractmethod

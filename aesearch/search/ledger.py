@@ -19,7 +19,7 @@ import platform
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,6 +145,7 @@ class Ledger:
             "question": study.question,
             "metrics": [[metric.name, metric.direction] for metric in study.searched],
             "constraints": [[one.name, one.kind, one.bound] for one in study.constraints],
+            "kinds": [asdict(kind) for kind in study.kinds],
             "distributions": {name: distribution_to_json(d) for name, d in study.distributions.items()},
             "n_trials": self.total,
             "sampler": study.sampler if isinstance(study.sampler, str) else type(study.sampler).__name__,

@@ -15,7 +15,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from aesearch.errors import UserError, nearest
-from aesearch.scores import Comparison
+from aesearch.metrics import MetricKind
+from aesearch.scores import Comparison, check_declared
 from aesearch.study.goals import Adaptive, Constraint, Metric
 from aesearch.study.space import PROBES, SAMPLERS, Space, combinations, contains, experimental
 from aesearch.study.stopping import Plateau, Rule
@@ -221,6 +222,12 @@ class Study:
         module = sys.modules.get(self.space.__module__)
         return (getattr(module, "__doc__", None) or "").strip()
 
+    @property
+    def kinds(self) -> tuple[MetricKind, ...]:
+        """What the metrics of the study's own scores are: a report may be written where its file is not."""
+        scores = [score for _, config in self.probes for score in (*config.monitored, *config.scores)]
+        return tuple(dict.fromkeys(kind for score in (*scores, *self.comparisons) for kind in score.kinds))
+
     def source(self) -> dict[str, str]:
         """The study file: its path, its text and the text's sha256."""
         text = self.path.read_text() if self.path else ""
@@ -238,6 +245,7 @@ class Study:
                     'write replace(protocol, name="...")'
                 )
         for comparison in self.comparisons:
+            check_declared(comparison)
             for _, config in self.probes:
                 comparison.check(config.data, config.objective)
         for point in self.enqueue:

@@ -11,7 +11,7 @@ from aesearch.errors import UserError, nearest
 from aesearch.networks import Network
 from aesearch.objectives import Objective, Sparse, Warmup
 from aesearch.protocols import Protocol, epoch
-from aesearch.scores import CodeScore, Comparison, Disentanglement, Score
+from aesearch.scores import CodeScore, Comparison, Disentanglement, Score, check_declared
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -68,6 +68,7 @@ class TrainConfig:
         self._check_combination()
         for score in (*self.monitored, *self.scores):
             score.check(self.data, self.objective)
+            check_declared(score)
             if isinstance(score, CodeScore | Comparison) and self.code.spatial:
                 raise UserError(f"{type(score).__name__} needs a code that is one vector, but got {self.code}")
             if isinstance(score, Comparison) and self.replicas < 2:

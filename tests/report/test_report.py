@@ -1,7 +1,7 @@
 import json
 import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from aesearch.errors import UserError
+from aesearch.metrics import MetricKind, metric_of
 from aesearch.pareto import knee, on_front
 from aesearch.protocols import epoch, fast
 from aesearch.records import medians
 from aesearch.records.results import Results, spread
-from aesearch.report import best_trial, write_report
+from aesearch.report import best_trial, words, write_report
 from aesearch.report.analysis import analyse
 from aesearch.report.certainty import Certainty
 from aesearch.report.code_maps import code_map
@@ -208,7 +209,7 @@ def test_a_browser_shows_every_figure_of_the_page(tmp_path):
 
 
 def test_cells_of_the_heat_map_do_not_overlap(tmp_path):
-    from aesearch.report.figures import _cells
+    from aesearch.report.figures.heat_maps import _cells
 
     labels = list(_cells(analyse(make(tmp_path)), "beta").cat.categories)
     ends = [tuple(map(float, label.split(" to "))) for label in labels]
@@ -237,6 +238,41 @@ def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
         best_trial(made, "test/msee")
     with pytest.raises(UserError, match="the study has none"):
         best_trial(make(tmp_path / "none", complete=0))
+
+
+@pytest.mark.parametrize("better", ["less", "more"])
+def test_the_best_in_a_metric_of_ones_own_is_what_its_kind_says(tmp_path, better):
+    made = make(tmp_path / "pictures")
+    for column in [name for name in made.trials if str(name).startswith("test/mse")]:
+        made.trials[column.replace("mse", "blur")] = made.trials[column]
+    kind = asdict(MetricKind("blur", better, "pixels", "width of edges.", None, None, "images"))
+    described = replace(made, info=made.info | {"kinds": [kind]})
+    medians = analyse(made).complete["test/blur"]
+    assert best_trial(described, "test/blur") == (medians.idxmin() if better == "less" else medians.idxmax())
+    lines = words.protocol(analyse(described))
+    assert "blur: width of edges." in lines
+    assert any("pixels (blur)" in line for line in lines)
+    # Of a study that was run before scores said what they measure.
+    assert not any("blur" in line for line in words.protocol(analyse(made)))
+    with pytest.raises(UserError, match="no MetricKind describes test/blur, so which direction of it is better is not"):
+        best_trial(made, "test/blur")
+
+
+def test_the_direction_of_a_number_and_of_a_protocol_is_that_of_the_metric(tmp_path):
+    made = make(tmp_path)
+    for column in [name for name in made.trials if str(name).startswith("test/mse")]:
+        made.trials[column.replace("mse", "bits_per_dim_64")] = made.trials[column]
+        made.trials[column.replace("mse", "fast.mutual_information")] = made.trials[column]
+    for metric in ("test/bits_per_dim_64", "test/fast.mutual_information"):
+        assert best_trial(made, metric) == 0, "less is better"
+
+
+def test_the_report_explains_what_it_shows(tmp_path):
+    lines = words.protocol(analyse(make(tmp_path)))
+    assert "Less is better of mse, loss, pca_mse; more is better of mig, probe, udr_lasso." in lines
+    assert "Units: per pixel (mse, pca_mse); nats per image (loss); the others are pure numbers." in lines
+    for name in ("mse", "mig", "loss", "probe", "pca_mse", "udr_lasso"):
+        assert lines.count(f"{name}: {metric_of(name).explanation}") == 1, "once, of all protocols"
 
 
 def test_a_trial_without_a_value_is_not_the_best(tmp_path):

@@ -11,6 +11,7 @@ from aesearch.bottlenecks import Gaussian, Plain, VampPrior, VectorQuantized
 from aesearch.corruptions import Masking, SaltAndPepper
 from aesearch.datasets import Data
 from aesearch.errors import UserError
+from aesearch.metrics import metric_of
 from aesearch.model import load_model, save_model
 from aesearch.networks import MLP, Conv, ResNet
 from aesearch.objectives import (
@@ -85,13 +86,15 @@ def name(value) -> str:
 
 def check(trained: TrainConfig, data: Data, folder) -> None:
     epochs = list(train(trained, data))
-    first, last = epochs[0].metrics["train/loss"], epochs[-1].metrics["train/loss"]
+    first_metrics = epochs[0].metrics
+    first, last = first_metrics["train/loss"], epochs[-1].metrics["train/loss"]
     assert all(after < before for before, after in zip(first, last, strict=True)), (first, last)
     result = epochs[-1].result
     for split in ("val", "test"):
         names = {f"{split}/{metric}" for metric in trained.final_names(split)}
         assert names == {metric for metric in result.metrics if metric.startswith(split)}
     assert all(np.isfinite(value) for values in result.metrics.values() for value in values)
+    assert all(metric_of(metric).explanation for metric in (*first_metrics, *result.metrics)), "each is described"
     save_model(folder, trained, dict(result.weights))
     x = torch.from_numpy(np.array(data.images[data.test])).float() / 255
     for replica in range(2):

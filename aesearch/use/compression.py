@@ -1,6 +1,5 @@
 """What a code is worth as compression: its bits and its error, beside PNG."""
 
-import argparse
 import io
 from pathlib import Path
 
@@ -18,7 +17,7 @@ LEVELS = (4, 6, 8)  # bits of a quantised number of a plain code
 MOST_PNG = 1000
 
 
-def compress(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
+def compress(model: Model, source: Source, out: Path) -> list[str]:
     """``compression.csv``: bits per image and per dimension (pixel and channel), and the error, of each way.
 
     A code of plain numbers is quantised evenly between the least and largest of val. The rate of a VAE is its KL, which

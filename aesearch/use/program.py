@@ -1,7 +1,7 @@
 """A model to take away: weights, configuration, a model card, and a program that runs without aesearch."""
 
-import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from aesearch.errors import UserError
 from aesearch.model import Model, save_model, to_json
 from aesearch.objectives import pixels
-from aesearch.use.inputs import Source
 
 PROGRAM = "model.pt2"
 TOLERANCE = 1e-5
@@ -29,10 +28,8 @@ class _Program(nn.Module):
         return codes, pixels(self.network.decode(codes, label), self.likelihood)
 
 
-def export(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
+def export(model: Model, out: Path) -> list[str]:
     """The folder of one replica: safetensors, config.json, info.json, model_card.md and a torch.export program."""
-    from dataclasses import replace
-
     config = replace(model.config, replicas=1)
     weights = {name: tensor[None] for name, tensor in model.network.state_dict().items()}
     save_model(out, config, weights, dict(model.info) | {"replica": 0}, model.reference)

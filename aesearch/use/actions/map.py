@@ -1,37 +1,27 @@
-"""Codes of items: as a table, and as a map."""
+"""Draw the codes of items as a map."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+from aesearch.use.action import Action, add_items
 
-from aesearch.errors import UserError
-from aesearch.model import Model
-from aesearch.use.drawing import scatter
-from aesearch.use.inputs import Source
+if TYPE_CHECKING:
+    from aesearch.model import Model
+    from aesearch.use.inputs import Source
 
 MOST_MAPPED = 2000
 
 
-def encode(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """``codes.parquet``: a row per item, its name, its label if any, and its code."""
-    items = source.items()
-    codes = model.encode(items.images, source.given_labels(items))
-    width = len(str(codes.shape[1] - 1))
-    table = pd.DataFrame({f"z{j:0{width}d}": codes[:, j] for j in range(codes.shape[1])})
-    if items.labels is not None:
-        table.insert(0, "label", [model.classes[label] for label in items.labels])
-    table.insert(0, "name", items.names)
-    path = out / "codes.parquet"
-    table.to_parquet(path, index=False)
-    return [*items.remarks, f"{len(table)} codes of {codes.shape[1]} numbers: {path}"]
-
-
-def draw_map(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """``map.png`` and ``map.csv``: the codes in two dimensions, by PCA and by t-SNE, coloured by label."""
+def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
+    """Write ``map.png`` and ``map.csv``: the codes in two dimensions, by PCA and by t-SNE, coloured by label."""
+    import numpy as np
+    import pandas as pd
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+
+    from aesearch.errors import UserError
+    from aesearch.use.drawing import scatter
 
     items = source.items()
     given = source.given_labels(items)
@@ -58,3 +48,6 @@ def draw_map(model: Model, source: Source, out: Path, options: argparse.Namespac
     table.to_csv(out / "map.csv", index=False)
     scatter(out / "map.png", {"PCA of the codes": flat, "t-SNE of the codes": near}, labels)
     return [*items.remarks, f"{limit} codes in two dimensions: {out / 'map.png'}, {out / 'map.csv'}"]
+
+
+ACTION = Action(20, "draw codes in two dimensions, by PCA and t-SNE", add_items, run)

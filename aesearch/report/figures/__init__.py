@@ -1,0 +1,49 @@
+"""The figures of a report: what ``report_figure`` marks in the files of this folder, in the order of the places.
+
+A figure is a function of the analysis that returns a matplotlib Figure, or None where it has nothing to show.
+"""
+
+import warnings
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+from aesearch.report.analysis import Analysis
+from aesearch.report.figures.style import DPI, ReportFigure
+
+
+def _gathered() -> dict[str, ReportFigure]:
+    """Read the figures of all files of this folder."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules([str(Path(__file__).parent)])]
+    figures = [value for module in modules for value in vars(module).values() if isinstance(value, ReportFigure)]
+    found = {one.name: one for one in sorted(figures, key=lambda one: one.place)}
+    if len(found) < len(figures):
+        raise ValueError(f"two figures have one name among {', '.join(one.name for one in figures)}; rename one")
+    return found
+
+
+FIGURES = _gathered()
+
+
+def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
+    """Draw every figure that has something to show into ``folder``: captions by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    captions = {}
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), warnings.catch_warnings():
+        # seaborn 0.13 still passes an argument that matplotlib 3.11 has renamed.
+        warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
+        for name, each in FIGURES.items():
+            figure = each.draw(analysis) if len(analysis.complete) else None
+            if figure is not None:
+                figure.savefig(folder / f"{name}.png", dpi=DPI)
+                plt.close(figure)
+                captions[f"{name}.png"] = each.caption
+    return captions

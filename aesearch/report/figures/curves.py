@@ -1,0 +1,52 @@
+"""Draw importances and learning curves."""
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from aesearch.report.analysis import Analysis
+from aesearch.report.figures.style import COLOURS, MARK, colour_bar, colouring, label_log, report_figure
+
+
+@report_figure(80, "How much of the variance of each metric each parameter explains.")
+def importance(analysis: Analysis) -> Figure | None:
+    """How much of each searched metric's variance each parameter explains."""
+    if analysis.importance.empty:
+        return None
+    table = analysis.importance.rename_axis("metric").reset_index()
+    table = table.melt("metric", var_name="parameter", value_name="importance")
+    figure, axis = plt.subplots(figsize=(7, 1.6 + 0.7 * len(analysis.importance.columns)), layout="constrained")
+    sns.barplot(table, x="importance", y="parameter", hue="metric", palette="colorblind", ax=axis)
+    axis.set(xlabel="share of the variance explained (fANOVA)", ylabel="", xlim=(0, 1))
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+    return figure
+
+
+@report_figure(90, "The searched metrics over the epochs: median over the replicas of each trial.")
+def learning_curves(analysis: Analysis) -> Figure | None:
+    """The searched metrics over the epochs: a line per trial (median of its replicas), the knee with its range."""
+    history = analysis.results.history
+    metrics = [metric for metric in analysis.metrics if metric in history] or ["val/loss"]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(6.2 * len(metrics), 4.4), layout="constrained", squeeze=False)
+    coloured = colouring(analysis)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        spread = history.groupby(["trial", "epoch"])[metric].agg(["median", "min", "max"])
+        for key in spread.index.unique("trial"):
+            colour: object = "0.6"
+            if coloured and key in analysis.complete.index:
+                parameter, norm = coloured
+                colour = plt.colormaps[COLOURS](norm(float(analysis.complete.loc[key, f"param:{parameter}"])))
+            axis.plot(spread.loc[key].index, spread.loc[key]["median"], color=colour, lw=1.2, alpha=0.9)
+        knee = spread.loc[analysis.knee]
+        label = f"{next(iter(analysis.shown))}: trial {analysis.knee}"
+        axis.plot(knee.index, knee["median"], color=MARK, lw=2.2, label=label)
+        axis.fill_between(knee.index, knee["min"], knee["max"], color=MARK, alpha=0.2, lw=0)
+        axis.set(xlabel="epoch", ylabel=metric)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        values = history[metric].dropna()
+        if values.min() > 0 and values.max() / values.min() > 5:
+            axis.set_yscale("log")
+            label_log(axis.yaxis)
+    axes[0][0].legend(loc="best")
+    colour_bar(figure, axes, coloured)
+    return figure

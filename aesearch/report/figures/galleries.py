@@ -1,0 +1,58 @@
+"""Draw the pictures that trials left."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from aesearch.report.analysis import Analysis
+from aesearch.report.figures.style import report_figure
+
+
+@report_figure(100, "Test images (above) and their reconstructions (below).")
+def reconstructions(analysis: Analysis) -> Figure | None:
+    return _pictures(analysis, "reconstructions")
+
+
+@report_figure(
+    110,
+    "One row per code, the most used first: the first image's code with one entry moved from -2.5 to +2.5 "
+    "standard deviations.",
+)
+def traversals(analysis: Analysis) -> Figure | None:
+    return _pictures(analysis, "traversals")
+
+
+def _pictures(analysis: Analysis, name: str) -> Figure | None:
+    """One picture of each shown trial, below each other."""
+    found = {
+        what: analysis.results.pictures[key] / f"{name}.png"
+        for what, key in analysis.shown.items()
+        if (analysis.results.pictures[key] / f"{name}.png").exists()
+    }
+    if not found:
+        return None
+    pictures = {what: plt.imread(path) for what, path in found.items()}
+    width = max(picture.shape[1] for picture in pictures.values())
+    heights = [picture.shape[0] for picture in pictures.values()]
+    inches = 8.0
+    scale = inches / width
+    figure, axes = plt.subplots(
+        len(pictures),
+        1,
+        figsize=(inches, scale * sum(heights) + 0.42 * len(pictures)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, (what, picture) in zip(axes[:, 0], pictures.items(), strict=True):
+        key = analysis.shown[what]
+        axis.imshow(picture, cmap="gray", interpolation="nearest")
+        axis.set_axis_off()
+        axis.set_title(f"{what}: trial {key}, {_describe(analysis, key)}", fontsize=11, loc="left")
+    return figure
+
+
+def _describe(analysis: Analysis, key: int) -> str:
+    row = analysis.complete.loc[key]
+    values = {name: row[f"param:{name}"] for name in analysis.distributions if pd.notna(row[f"param:{name}"])}
+    return ", ".join(f"{n} {v:.3g}" if isinstance(v, int | float) else f"{n} {v}" for n, v in values.items())

@@ -1,0 +1,185 @@
+"""Draw tables of numbers as heat maps."""
+
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from aesearch.report.analysis import Analysis
+from aesearch.report.code_maps import code_map
+from aesearch.report.figures.style import COLOURS, report_figure
+from aesearch.report.judged import Judged
+
+BINS = 4
+MOST_CODES = 16
+MOST_ROWS = 40
+
+
+@report_figure(
+    40,
+    "Each metric that has a protocol, in % of the way from its floor (codes of noise) to its ceiling (the factors "
+    "themselves as codes), medians over the replicas.",
+)
+def scores(analysis: Analysis) -> Figure | None:
+    """Every metric that has a floor and a ceiling, normalised between them: a row per trial, along the parameter."""
+    judged = Judged(analysis)
+    parameter = analysis.parameters[0] if analysis.parameters else None
+    if not judged.labelled or parameter is None:
+        return None
+    ordered = (
+        analysis.complete.sort_values(f"param:{parameter}") if analysis.is_numeric(parameter) else analysis.complete
+    )
+    # Evenly along the parameter, where there are too many for a page.
+    kept = ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, min(MOST_ROWS, len(ordered))).round().astype(int))]
+    table = pd.DataFrame(
+        {
+            metric.removeprefix("test/"): [judged.normalised(int(str(key)), metric) for key in kept.index]
+            for metric in judged.labelled
+        },
+        index=pd.Index([_row_name(analysis, int(str(key)), parameter) for key in kept.index]),
+    )
+    size = (3.2 + 0.62 * table.shape[1], 2.6 + 0.32 * len(table))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    sns.heatmap(
+        100 * table,
+        ax=axis,
+        cmap=COLOURS,
+        vmin=0,
+        vmax=100,
+        annot=True,
+        fmt=".0f",
+        annot_kws={"size": 9},
+        cbar_kws={"label": "% of the way from floor to ceiling"},
+    )
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=50)
+    plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _row_name(analysis: Analysis, key: int, parameter: str) -> str:
+    value = analysis.complete.loc[key, f"param:{parameter}"]
+    what = next((f", {what}" for what, k in analysis.shown.items() if k == key), "")
+    shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"trial {key}, {parameter} {shown}{what}"
+
+
+@report_figure(
+    50,
+    "Which code knows which factor: mutual information as a share of the factor's entropy (20 bins, at most 2,000 "
+    "images of val), and the importance of the code to boosted trees that tell the factor; codes by their KL.",
+)
+def code_maps(analysis: Analysis) -> Figure | None:
+    """Which code knows which factor, of the knee and both ends."""
+    found = {what: code_map(analysis.results.pictures[key]) for what, key in analysis.shown.items()}
+    maps = {what: one for what, one in found.items() if one is not None}
+    if not maps:
+        return None
+    rows = [min(MOST_CODES, len(one.kl)) for one in maps.values()]
+    widest = max(len(one.names) for one in maps.values())
+    figure, axes = plt.subplots(
+        len(maps),
+        2,
+        figsize=(3.4 + 1.5 * widest, sum(0.34 * count + 1.1 for count in rows)),
+        squeeze=False,
+        height_ratios=rows,
+    )
+    for line, (what, one), count in zip(axes, maps.items(), rows, strict=True):
+        order = np.argsort(-one.kl, kind="stable")[:count]
+        codes = [f"code {j} ({one.kl[j]:.2g} nats)" for j in order]
+        for axis, values, title in zip(
+            line, (one.information, one.importance), ("mutual information", "importance (DCI)"), strict=True
+        ):
+            sns.heatmap(
+                pd.DataFrame(values[order], index=pd.Index(codes), columns=pd.Index(one.names)),
+                ax=axis,
+                cmap="Blues",
+                vmin=0,
+                vmax=1,
+                annot=True,
+                fmt=".2f",
+                annot_kws={"size": 9},
+                cbar=False,
+                yticklabels=values is one.information,
+            )
+            key = analysis.shown[what]
+            axis.set_title(f"{what}: trial {key}, {title}" if values is one.information else title, fontsize=11)
+            axis.tick_params(axis="x", rotation=0)
+            axis.tick_params(axis="y", rotation=0)
+    # Only now: each of seaborn's heat maps draws the whole figure, to see whether labels overlap.
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+@report_figure(60, "Rank correlations between the metrics over all models, every replica of every trial.")
+def agreement(analysis: Analysis) -> Figure | None:
+    """Rank correlations between the metrics over all models."""
+    table = Judged(analysis).correlations
+    if table.empty:
+        return None
+    names = [str(name).removeprefix("test/") for name in table.columns]
+    side = 2.6 + 0.46 * len(names)
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    sns.heatmap(
+        table.set_axis(names, axis=0).set_axis(names, axis=1),
+        ax=axis,
+        cmap="vlag",
+        vmin=-1,
+        vmax=1,
+        annot=True,
+        fmt=".1f",
+        annot_kws={"size": 8},
+        square=True,
+        cbar_kws={"label": "Spearman's rho over the models"},
+    )
+    axis.tick_params(axis="x", rotation=50)
+    plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+@report_figure(70, "The searched metrics on test over the two most important parameters, averaged per cell.")
+def heat_map(analysis: Analysis) -> Figure | None:
+    """The searched metrics over the two most important parameters, averaged in cells."""
+    if len(analysis.parameters) < 2:
+        return None
+    first, second = analysis.parameters[:2]
+    metrics = analysis.headlines
+    cells = pd.DataFrame({first: _cells(analysis, first), second: _cells(analysis, second)})
+    width = max(6.4, 2.2 + 0.72 * cells[first].nunique())
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(width * len(metrics), 4.6), layout="constrained", squeeze=False
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        table = cells.assign(value=analysis.complete[metric]).pivot_table(
+            index=second, columns=first, values="value", observed=False, dropna=False
+        )
+        sns.heatmap(table.iloc[::-1], ax=axis, cmap=COLOURS, annot=True, fmt=".3g", cbar_kws={"label": metric})
+        axis.set(xlabel=first, ylabel=second, title=metric)
+        axis.grid(visible=False)
+        axis.tick_params(axis="x", rotation=30)
+        axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _cells(analysis: Analysis, parameter: str) -> "pd.Series[Any]":
+    """The parameter's values cut into a few ranges, equal on its own scale."""
+    values = analysis.complete[f"param:{parameter}"]
+    if not analysis.is_numeric(parameter) or values.nunique() <= BINS:
+        return values.astype("category")
+    numbers = values.astype(float)
+    space = np.geomspace if analysis.is_log(parameter) else np.linspace
+    edges = space(numbers.min(), numbers.max(), BINS + 1)
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    whole = bool((numbers == numbers.round()).all())
+    ends = [(np.ceil(a), np.ceil(b) - 1) if whole else (a, b) for a, b in pairwise(edges)]
+    if whole:
+        ends[-1] = (ends[-1][0], numbers.max())
+    labels = [f"{a:.3g} to {b:.3g}" for a, b in ends]
+    cell = np.searchsorted(edges, numbers, side="right") - 1
+    return pd.Series(pd.Categorical.from_codes(cell, pd.Index(labels), ordered=True), index=numbers.index)

@@ -1,0 +1,54 @@
+"""Draw the plane of both searched metrics."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aesearch.report.analysis import Analysis
+from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colour_bar, colouring, error_bars, report_figure
+
+
+@report_figure(10, "The searched metrics of every trial: median over the replicas, bars from the least to the most.")
+def plane(analysis: Analysis) -> Figure | None:
+    """Both searched metrics against each other, on val, where the front is found, and on test."""
+    if len(analysis.metrics) != 2:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
+    for axis, tested in zip(axes, (False, True), strict=True):
+        x, y = (analysis.test_name(metric) if tested else metric for metric in analysis.metrics)
+        _plane(analysis, axis, x, y)
+        axis.set_title("test: measured once, at the end" if tested else "val: searched")
+    axes[0].legend(loc="best")
+    colour_bar(figure, axes, colouring(analysis))
+    return figure
+
+
+def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
+    complete = analysis.complete
+    axis.errorbar(
+        complete[x],
+        complete[y],
+        xerr=error_bars(complete, x),
+        yerr=error_bars(complete, y),
+        fmt="none",
+        ecolor="0.7",
+        elinewidth=1,
+        zorder=1,
+    )
+    coloured = colouring(analysis)
+    colours: dict[str, Any] = (
+        {"c": complete[f"param:{coloured[0]}"], "norm": coloured[1], "cmap": COLOURS} if coloured else {}
+    )
+    axis.scatter(complete[x], complete[y], s=55, edgecolor="white", zorder=3, **colours)
+    if not coloured and len(analysis.parameters) == 1 and len(complete) <= MOST_LINES:
+        for name, a, b in zip(complete[f"param:{analysis.parameters[0]}"], complete[x], complete[y], strict=True):
+            axis.annotate(str(name), (a, b), xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=5)
+    front = complete.loc[analysis.front]
+    axis.plot(front[x], front[y], color=MARK, lw=1.5, zorder=2, label="Pareto front on val")
+    knee = complete.loc[analysis.knee]
+    axis.scatter(
+        knee[x], knee[y], s=190, facecolor="none", edgecolor=MARK, lw=2, zorder=4, label=f"knee: trial {analysis.knee}"
+    )
+    axis.set(xlabel=x, ylabel=y)

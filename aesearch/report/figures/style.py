@@ -1,0 +1,74 @@
+"""Share what figures have in common: their registration, colours, error bars and scales."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from aesearch.report.analysis import Analysis
+
+DPI = 110
+MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
+COLOURS = "viridis"
+MOST_LINES = 16
+
+
+Draw = Callable[[Analysis], Figure | None]
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of the report. ``draw`` returns None where it has nothing to show.
+
+    place: figures come in the order of their places. name: of its PNG.
+    """
+
+    place: int
+    name: str
+    caption: str
+    draw: Draw
+
+
+def report_figure(place: int, caption: str) -> Callable[[Draw], ReportFigure]:
+    """Make a function of the analysis a figure of the report, named like the function."""
+    return lambda draw: ReportFigure(place, draw.__name__, caption, draw)
+
+
+def error_bars(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """Distances below and above the median, (2, N)."""
+    ends = frame[[f"{metric}_min", f"{metric}_max"]].to_numpy(dtype=float)
+    return np.asarray(np.abs(ends - frame[[metric]].to_numpy(dtype=float)).T)
+
+
+def colouring(analysis: Analysis) -> tuple[str, Normalize] | None:
+    """The most important numeric parameter and the scale of its colours."""
+    for parameter in analysis.parameters:
+        values = analysis.complete[f"param:{parameter}"]
+        if analysis.is_numeric(parameter) and values.notna().all() and values.nunique() > 1:
+            scale = LogNorm if analysis.is_log(parameter) else Normalize
+            return parameter, scale(float(values.min()), float(values.max()))
+    return None
+
+
+def colour_bar(figure: Figure, axes: Any, coloured: tuple[str, Normalize] | None) -> None:
+    """Draw the scale of ``colouring`` beside the axes, if there is one."""
+    if coloured:
+        parameter, norm = coloured
+        bar = figure.colorbar(plt.cm.ScalarMappable(norm, COLOURS), ax=axes, label=parameter)
+        if isinstance(norm, LogNorm):
+            label_log(bar.ax.yaxis)
+
+
+def label_log(axis: Axis) -> None:
+    """Labels at 1, 2 and 5 of each decade, as plain numbers: a range is often less than a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
