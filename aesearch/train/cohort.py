@@ -115,7 +115,7 @@ class Cohort:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
             output = models["model"](corrupted, noise, label)
         if low:
-            output = torch.utils._pytree.tree_map_only(Tensor, _widened, output)
+            output = Output(output.code.widened(), output.logits.float())
         warmup = self.config.warmup
         weight = warmup.weight(self.progress) if warmup else 1.0
         step = self._moment(models, corrupted, noise, reference, label, self.progress)
@@ -158,8 +158,8 @@ class Cohort:
         codes: list[Tensor] = []
         for batch, raw in zip(indices, self.feed.batches(indices), strict=True):
             x = scaled(raw)
-            noise = self._code_noise(x, self.config.objective.samples + 1, generators)
-            noise[:, -1] = 0
+            # One sample more is drawn than is used: val metrics have been of these numbers since the first release.
+            noise = self._code_noise(x, self.config.objective.samples + 1, generators)[:, :-1]
             inputs = [self._corrupt(x, generators), x, noise, self._reference(x, generators), self._label(batch)]
             terms, batch_codes = self.replicas(self._terms, *inputs)
             for name, values in terms.items():
@@ -178,28 +178,24 @@ class Cohort:
         reference: Tensor | None,
         label: Tensor | None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Sums over a batch of what is a mean per image, and the codes (B, L) (of a codebook the entries (B, G)).
-
-        The last row of ``noise`` is zeros: it decodes the code mean.
-        """
+        """Sums over a batch of what is a mean per image, and the codes (B, L) (of a codebook the entries (B, G))."""
         objective = self.config.objective
-        output = models["model"](x, noise, label)
-        clean = output.logits[-1]
+        output = models["model"](x, noise, label, decode_mean=True)
+        clean = output.mean_logits
         terms = {"mse": _mse(objective, clean, x)}
         if objective.likelihood == "bernoulli":
             terms["bce"] = bernoulli_nll(clean, x)
         if objective.variational:
-            sampled = _sampled(output)
-            terms["kl"] = kl(sampled)
-            terms["elbo"] = -(reconstruction(objective, sampled, x) + terms["kl"])
+            terms["kl"] = kl(output)
+            terms["elbo"] = -(reconstruction(objective, output, x) + terms["kl"])
         seen = output
         if self.config.corrupts:
-            seen = models["model"](corrupted, noise, label)
-            terms["denoising_mse"] = _mse(objective, seen.logits[-1], x)
+            seen = models["model"](corrupted, noise, label, decode_mean=True)
+            terms["denoising_mse"] = _mse(objective, seen.mean_logits, x)
             noisy = ((corrupted.clamp(0, 1) - x) ** 2).flatten(1).mean(1)
             terms["psnr_gain"] = 10 * torch.log10((noisy + 1e-12) / (terms["denoising_mse"] + 1e-12))
         step = self._moment(models, corrupted, noise, reference, label, torch.ones_like(self.progress))
-        terms["loss"] = loss(objective, _sampled(seen), x, step)
+        terms["loss"] = loss(objective, seen, x, step)
         codes = output.code.mean if output.code.indices is None else output.code.indices
         return {name: values.sum() for name, values in terms.items()}, codes
 
@@ -220,7 +216,7 @@ class Cohort:
         """What a monitor draws from: the codes (N, L) of the images at ``index``, encoded already."""
 
         def encode(places: NDArray[np.int64]) -> Posterior:
-            return Posterior(codes[places], None)
+            return Posterior(codes[places])
 
         factors = None if self.data.factors is None else self.data.factors[index]
         return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes))
@@ -277,14 +273,3 @@ def _normal(shape: tuple[int, ...], device: torch.device, generators: list[torch
 def _mse(objective: Objective, logits: Tensor, x: Tensor) -> Tensor:
     """Squared error per pixel of each image, (B,)."""
     return ((pixels(logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)
-
-
-def _sampled(output: Output) -> Output:
-    """An output without its last code sample, the mean."""
-    code = output.code._replace(samples=output.code.samples[:-1])
-    prior = None if output.log_prior is None else output.log_prior[:-1]
-    return Output(code, output.logits[:-1], prior)
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor

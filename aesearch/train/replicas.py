@@ -34,7 +34,7 @@ class Replicas:
         return vmap(one, in_dims=axes)(self.stacked, *args)
 
     def _bound(self, name: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Any]:
-        return lambda *inputs: functional_call(self.modules[name], (params, buffers), inputs)
+        return lambda *inputs, **options: functional_call(self.modules[name], (params, buffers), inputs, options)
 
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode, of all modules."""
