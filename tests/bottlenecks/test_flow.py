@@ -15,7 +15,7 @@ from aesearch.model import load_model, save_artifacts
 from aesearch.networks import MLP
 from aesearch.objectives import VAE
 from aesearch.scores import UDR, Likelihood, ModelCentrality
-from aesearch.train import TrainConfig, train
+from aesearch.train import Engine, TrainConfig, train
 from aesearch.use.export import export
 
 FLOW = InverseAutoregressive(steps=2, hidden=16)
@@ -122,7 +122,7 @@ def test_the_elbo_bounds_the_likelihood_from_below(tiny):
 
 
 def test_vmapped_flows_have_the_numbers_of_looped_ones(tiny):
-    looped, vmapped = (list(train(CONFIG, tiny, vmapped=vmapped)) for vmapped in (False, True))
+    looped, vmapped = (list(train(CONFIG, tiny, engine=Engine(vmapped=vmapped))) for vmapped in (False, True))
     for one, other in zip(looped, vmapped, strict=True):
         for metric in ("train/loss", "val/loss", "val/kl"):
             assert one.metrics[metric] == pytest.approx(other.metrics[metric], rel=1e-3), metric

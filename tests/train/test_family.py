@@ -33,7 +33,7 @@ from aesearch.objectives import (
 )
 from aesearch.protocols import chen
 from aesearch.scores import Disentanglement
-from aesearch.train import TrainConfig, train
+from aesearch.train import Engine, TrainConfig, train
 
 OBJECTIVES = [
     Reconstruction(),
@@ -165,8 +165,8 @@ def test_corruptions_and_warmups_combine_with_objectives(objective, changes, few
 @pytest.mark.parametrize("network", ["mlp dropout", "conv batch norm", "resnet"])
 def test_replicas_are_alike_alone_vmapped_and_streamed(objective, network, few):
     trained = config(objective, NETWORKS[network], epochs=2, noise_factor=0.1)
-    ways = [{"vmapped": False}, {"vmapped": True}, {"streaming": True}]
-    runs = [[epoch.metrics["val/loss"] for epoch in train(trained, few, **way)] for way in ways]
+    ways = [Engine(), Engine(vmapped=True), Engine(streaming=True)]
+    runs = [[epoch.metrics["val/loss"] for epoch in train(trained, few, engine=way)] for way in ways]
     single = [epoch.metrics["val/loss"] for epoch in train(replace(trained, replicas=1), few)]
     for epoch in range(2):
         assert runs[1][epoch] == pytest.approx(runs[0][epoch], rel=1e-4)
