@@ -1,30 +1,26 @@
 """The model that every objective trains: an encoder, a bottleneck, a decoder."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from aesearch.bottlenecks import Bottleneck, Code, Gaussian
+from aesearch.bottlenecks import Bottleneck, Code, Gaussian, GaussianCode, RandomCode
 from aesearch.errors import UserError
 from aesearch.networks import GridNetwork, Network, Shape
 
 
 class Output(NamedTuple):
-    """What a model makes of a batch. S is the number of code samples per image, L the length of the code.
+    """What a model makes of a batch of B images, with S samples of the code of each.
 
-    code: its fields are (B, L) and (S, B, L). logits: (S, B, C, H, W) decoder outputs, one for each sample.
-    log_prior: (S, B) log p(z) of the samples in nats where the prior is learned, None where it is standard normal.
+    logits: (S, B, C, H, W) decoder outputs of the samples. mean_logits: (B, C, H, W) those of the code's mean, None
+    where they were not asked for.
     """
 
     code: Code
     logits: Tensor
-    log_prior: Tensor | None = None
-
-
-def gaussian_log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """log N(z; mean, exp(log_var)) summed over the last axis, in nats."""
-    return -0.5 * ((z - mean) ** 2 / log_var.exp() + log_var + 1.8378770664093453).sum(-1)
+    mean_logits: Tensor | None = None
 
 
 class Autoencoder(nn.Module):
@@ -60,26 +56,34 @@ class Autoencoder(nn.Module):
         self.bottleneck = bottleneck.build(latent_dim)
         if classes:
             self.planes = nn.Linear(classes, shape[1] * shape[2])
-        if isinstance(bottleneck, Gaussian) and bottleneck.prior:
-            self.pseudo_inputs = nn.Parameter(torch.rand(bottleneck.prior.components, *shape))
+        learned = isinstance(bottleneck, Gaussian) and bottleneck.prior
+        self.pseudo_inputs = nn.Parameter(torch.rand(learned.components, *shape)) if learned else None
         self.apply(_initialise)
 
-    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Output:
+    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, decode_mean: bool = False) -> Output:
         """Encode images (B, C, H, W) and decode S samples of their codes, drawn with normal ``noise`` (S, B, L).
 
-        The noise comes from outside so that a replica draws the same numbers in whatever company it trains; a
-        row of zeros decodes the mean, and none (S = 0) decodes nothing. label: (B,) int64, for a conditional model.
+        The noise comes from outside so that a replica draws the same numbers in whatever company it trains; with none
+        (S = 0) no sample is decoded. label: (B,) int64, for a conditional model. decode_mean: whether to decode the
+        code's mean too, in the same pass as the samples.
         """
+        if not (len(noise) or decode_mean):
+            return Output(self.code(x, noise, label), x.new_empty(0, *x.shape))
         code: Code = self.bottleneck(self.features(x, label), noise)
-        if not noise.shape[0]:
-            return Output(code, x.new_empty(0, *x.shape))
-        labels = None if label is None else label.expand(len(noise), len(label)).flatten()
-        if code.log_var is None:
-            # One code, whatever the noise: decoded once.
+        if not isinstance(code, RandomCode):
+            # All samples and the mean are one code, decoded once.
             logits = self.decode(code.mean, label)
-            return Output(code, logits.unsqueeze(0).expand(len(noise), *logits.shape))
-        logits = self.decode(code.samples.flatten(0, 1), labels).unflatten(0, noise.shape[:2])
-        return Output(code, logits, self._log_prior(code.samples))
+            return Output(code, logits.expand(len(noise), *logits.shape), logits if decode_mean else None)
+        decoded = torch.cat([code.samples, code.mean[None]]) if decode_mean else code.samples
+        labels = None if label is None else label.expand(len(decoded), len(label)).flatten()
+        logits = self.decode(decoded.flatten(0, 1), labels).unflatten(0, decoded.shape[:2])
+        code = self._with_prior(code)
+        return Output(code, logits[:-1], logits[-1]) if decode_mean else Output(code, logits)
+
+    def code(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Code:
+        """Encode as ``forward`` does, and decode nothing."""
+        code: Code = self.bottleneck(self.features(x, label), noise)
+        return self._with_prior(code) if isinstance(code, RandomCode) else code
 
     def features(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The encoder's output for images (B, C, H, W), and labels (B,) for a conditional model."""
@@ -106,23 +110,24 @@ class Autoencoder(nn.Module):
 
         component: (B,) int64, of a learned mixture; taken modulo the number of its components.
         """
-        if not hasattr(self, "pseudo_inputs"):
+        if self.pseudo_inputs is None:
             return noise
-        mean, log_var = self.encoder(self.pseudo_inputs).chunk(2, dim=1)
-        chosen = component % len(mean)
-        codes: Tensor = mean[chosen] + torch.exp(0.5 * log_var[chosen]) * noise
-        return codes
+        features = self.encoder(self.pseudo_inputs)
+        code: Code = self.bottleneck(features[component % len(features)], noise[None])
+        return code.samples[0]
 
     def _one_hot(self, label: Tensor, like: Tensor) -> Tensor:
         return (label[:, None] == torch.arange(self.classes, device=label.device)).to(like.dtype)
 
-    def _log_prior(self, z: Tensor) -> Tensor | None:
-        """log of the mean over pseudo-inputs u of q(z | u), (S, B), for z (S, B, L)."""
-        if not hasattr(self, "pseudo_inputs"):
-            return None
-        mean, log_var = self.encoder(self.pseudo_inputs).float().chunk(2, dim=1)
-        densities = gaussian_log_density(z.unsqueeze(2), mean, log_var)
-        return torch.logsumexp(densities, dim=2) - torch.log(torch.tensor(float(len(mean))))
+    def _with_prior(self, code: RandomCode) -> RandomCode:
+        """Add the samples' density under a learned prior: the log of the mean over pseudo-inputs u of q(z | u)."""
+        if self.pseudo_inputs is None:
+            return code
+        z, features = code.samples, self.encoder(self.pseudo_inputs).float()
+        components: GaussianCode = self.bottleneck(features, z.new_empty(0, len(features), self.latent_dim))
+        densities = components.log_density(z.unsqueeze(2))
+        log_prior = torch.logsumexp(densities, dim=2) - torch.log(torch.tensor(float(len(features))))
+        return replace(code, log_prior=log_prior)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -138,7 +138,7 @@ def score_trial(task: Task) -> dict[str, Any]:
     """The metrics of one trial's model, a value per replica, with their references and protocols."""
     config, trained = load(task.folder, task.data, task.study)
     for score in task.scores:
-        score.check(config.data, config.objective)
+        config.check_score(score)
     return {
         "metrics": measure(task.scores, trained),
         "references": references(task.scores, trained[0]),

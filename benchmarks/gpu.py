@@ -23,7 +23,7 @@ from torch import nn
 from aesearch.datasets import Data, Dataset, Sprites
 from aesearch.networks import MLP, Burgess, Conv, Network
 from aesearch.objectives import BetaVAE, FactorVAE, Objective
-from aesearch.train import TrainConfig, train
+from aesearch.train import Engine, TrainConfig, train
 from aesearch.train.cohort import Cohort
 from aesearch.train.feed import Feed
 
@@ -58,10 +58,12 @@ class Noise(Dataset):
         return Data(images, train=index[:n], val=index[n : n + 10], test=index[n + 10 :])
 
 
-def ours(config: TrainConfig, data: Data, together: bool, graphed: bool) -> Callable[[], None]:
+def ours(config: TrainConfig, data: Data, engine: Engine) -> Callable[[], None]:
     feed = Feed(data.images, torch.device("cuda"))
     seeds = list(range(config.replicas))
-    cohorts = [Cohort(config, data, feed, group, graphed) for group in ([seeds] if together else [[s] for s in seeds])]
+    cohorts = [
+        Cohort(config, data, feed, group, engine) for group in ([seeds] if engine.vmapped else [[s] for s in seeds])
+    ]
 
     def epoch() -> None:
         for cohort in cohorts:
@@ -131,10 +133,10 @@ def speed(rounds: int) -> None:
             config = TrainConfig(Noise(size), network, 10, objective, replicas=replicas, epochs=1, batch_size=BATCH)
             data = config.data.load(Path())
             systems = {
-                "vmap + graph": ours(config, data, together=True, graphed=True),
-                "vmap, eager": ours(config, data, together=True, graphed=False),
-                "in turn + graph": ours(config, data, together=False, graphed=True),
-                "in turn, eager": ours(config, data, together=False, graphed=False),
+                "vmap + graph": ours(config, data, Engine(vmapped=True, graphed=True)),
+                "vmap, eager": ours(config, data, Engine(vmapped=True)),
+                "in turn + graph": ours(config, data, Engine(graphed=True)),
+                "in turn, eager": ours(config, data, Engine()),
             }
             if isinstance(objective, BetaVAE):
                 systems["textbook"] = textbook(config, data, compiled=False)
@@ -152,14 +154,14 @@ def check(objectives: list[Objective]) -> None:
         for network in (MLP((64,), dropout=0.1), Conv((8, 16), dense=32, norm="batch")):
             config = TrainConfig(sprites, network, 6, objective, epochs=3, batch_size=64)
             losses = {}
-            for name, options in {
-                "cpu": {"device": "cpu"},
-                "vmap + graph": {"device": "cuda"},
-                "vmap": {"device": "cuda", "graphed": False},
-                "in turn + graph": {"device": "cuda", "vmapped": False},
-                "streamed": {"device": "cuda", "streaming": True},
+            for name, (device, engine) in {
+                "cpu": ("cpu", Engine()),
+                "vmap + graph": ("cuda", Engine(vmapped=True, graphed=True)),
+                "vmap": ("cuda", Engine(vmapped=True)),
+                "in turn + graph": ("cuda", Engine(graphed=True)),
+                "streamed": ("cuda", Engine(vmapped=True, graphed=True, streaming=True)),
             }.items():
-                last = list(train(config, data, **options))[-1]  # type: ignore[arg-type]
+                last = list(train(config, data, device, engine=engine))[-1]
                 losses[name] = last.metrics["val/loss"]
             gpu = losses["vmap + graph"]
             worst = {name: max(abs(a / b - 1) for a, b in zip(gpu, v, strict=True)) for name, v in losses.items()}

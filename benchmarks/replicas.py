@@ -14,14 +14,14 @@ from table import print_table
 from aesearch.datasets import Data, Sprites
 from aesearch.networks import MLP, Conv, Network
 from aesearch.objectives import BetaVAE
-from aesearch.train import TrainConfig, train
+from aesearch.train import Engine, TrainConfig, train
 
 SPRITES = Sprites(resolution=32, scales=3, orientations=8, positions=16)
 NETWORKS: dict[str, Network] = {"MLP 128-128": MLP((128, 128)), "Conv 16-32": Conv((16, 32), dense=128)}
 
 
-def seconds(config: TrainConfig, data: Data, vmapped: bool | None = None) -> float:
-    return sum(epoch.train_seconds for epoch in train(config, data, vmapped=vmapped))
+def seconds(config: TrainConfig, data: Data, engine: Engine | None = None) -> float:
+    return sum(epoch.train_seconds for epoch in train(config, data, engine=engine))
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         for _ in range(rounds):
             together.append(seconds(config, data))
             alone.append(sum(seconds(replace(single, seed=seed), data) for seed in range(3)))
-            vmapped.append(seconds(config, data, vmapped=True))
+            vmapped.append(seconds(config, data, Engine(vmapped=True)))
         ratios = [a / b for a, b in zip(together, alone, strict=True)]
         rows.append(
             [

@@ -38,7 +38,7 @@ def noisy_codes() -> Source:
     rng = np.random.default_rng(0)
     carried = (factors - factors.mean(0)) / factors.std(0) + 0.3 * rng.normal(size=factors.shape)
     codes = np.hstack([carried, rng.normal(size=factors.shape)]).astype(np.float32)
-    return Source(lambda places: Posterior(codes[places], None), len(codes), factors, NAMES)
+    return Source(lambda places: Posterior(codes[places]), len(codes), factors, NAMES)
 
 
 def time_suite() -> None:

@@ -30,7 +30,7 @@ from torchvision import datasets, transforms
 from aesearch.datasets import MNIST, Data
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, bernoulli_nll, gaussian_kl
-from aesearch.train import TrainConfig
+from aesearch.train import Engine, TrainConfig
 from aesearch.train.cohort import Cohort
 from aesearch.train.feed import Feed
 
@@ -40,7 +40,7 @@ BATCH = 128
 
 def ours(config: TrainConfig, data: Data) -> Callable[[], None]:
     few = replace(data, train=data.train[:IMAGES])
-    cohort = Cohort(config, few, Feed(few.images, torch.device("cpu")), [1], graphed=False)
+    cohort = Cohort(config, few, Feed(few.images, torch.device("cpu")), [1], Engine())
 
     def epoch() -> None:
         cohort.train_epoch()

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Codebook
+from aesearch.bottlenecks import Code, Codebook, FactorisedCode, RandomCode
 from aesearch.errors import UserError
 from aesearch.model.files import device_of, read_model, restore
-from aesearch.objectives import gaussian_kl, kl, pixels
+from aesearch.objectives import pixels
 from aesearch.scores import anomaly_scores
 from aesearch.train import TrainConfig
 
 BATCH = 500
+DRAWS = 64  # samples of a code from which its KL is estimated where it has no closed form
 COMPONENTS = 10  # of the mixture of Gaussians fitted to codes
 
 Images = NDArray[Any]
@@ -85,14 +86,19 @@ class Model:
 
     @torch.no_grad()
     def rate(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-        """(N,) bits that the code of an image takes: KL from the prior for a VAE, log2 of the choices of a codebook."""
+        """(N,) bits that the code of an image takes: KL from the prior for a VAE, log2 of the choices of a codebook.
+
+        A KL without a closed form is estimated from 64 samples of each code.
+        """
         parts = []
         for x, y in self._batches(images, labels):
-            output = self.network(x, x.new_zeros(1, len(x), self.network.latent_dim), y)
-            if output.code.log_var is not None:
-                parts.append(kl(output) / np.log(2))
-            elif output.code.indices is not None:
-                bits = output.code.indices.shape[1] * float(np.log2(self._codebook.options.codes))
+            code = self._code(x, y)
+            if isinstance(code, RandomCode) and code.exact_kl() is None:
+                code = self._code(x, y, DRAWS)
+            if isinstance(code, RandomCode):
+                parts.append(code.kl() / np.log(2))
+            elif code.indices is not None:
+                bits = code.indices.shape[1] * float(np.log2(self._codebook.options.codes))
                 parts.append(torch.full((len(x),), bits))
             else:
                 raise UserError("a rate needs a model with a prior or a codebook, but its code is plain numbers")
@@ -100,13 +106,19 @@ class Model:
 
     @torch.no_grad()
     def code_kl(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-        """(L,) the mean KL of each code from the standard normal, in nats; of a model without a posterior, zeros."""
+        """(L,) the mean KL of each code from the standard normal, in nats; zeros of codes without a KL of each."""
         total = np.zeros(self.network.latent_dim, np.float32)
         for x, y in self._batches(images, labels):
-            code = self.network(x, x.new_empty(0, len(x), self.network.latent_dim), y).code
-            if code.log_var is not None:
-                total += gaussian_kl(code.mean, code.log_var).sum(0).cpu().numpy()
+            code = self._code(x, y)
+            if isinstance(code, FactorisedCode):
+                total += code.unit_kl().sum(0).cpu().numpy()
         return total / np.float32(len(images))
+
+    def _code(self, x: Tensor, label: Tensor | None, samples: int = 0) -> Code:
+        """The codes of images (B, C, H, W), with so many samples of each, always the same."""
+        generator = torch.Generator(x.device).manual_seed(0)
+        noise = torch.randn(samples, len(x), self.network.latent_dim, generator=generator, device=x.device)
+        return self.network.code(x, noise, label)
 
     def sample(
         self, count: int, label: int | None = None, prior: Prior = "model", seed: int = 0

@@ -14,10 +14,11 @@
 | IWAE | the importance-weighted bound less rec |
 """
 
+from aesearch.bottlenecks import gaussian_kl
 from aesearch.objectives.deterministic import Contractive, KLSparse, Reconstruction, Sparse
 from aesearch.objectives.likelihoods import NLL, Likelihood, bernoulli_nll, gaussian_nll, laplace_nll, pixels
 from aesearch.objectives.matching import DIPVAE, WAE, InfoVAE, covariance, mmd
-from aesearch.objectives.objective import Adversarial, Objective, Step, gaussian_kl, kl, loss, reconstruction
+from aesearch.objectives.objective import Adversarial, Objective, Step, kl, loss, reconstruction
 from aesearch.objectives.total_correlation import (
     BetaTCVAE,
     FactorVAE,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from aesearch.autoencoder import Output
+from aesearch.bottlenecks import Code, GaussianCode
 from aesearch.objectives.likelihoods import Likelihood
 from aesearch.objectives.objective import Objective, Step, kl, must
 
@@ -33,13 +34,14 @@ class DIPVAE(Objective):
     kind: Literal[1, 2] = 1
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = True
+    needs: ClassVar[type[Code]] = GaussianCode
 
     def check(self) -> None:
         must(self.off_diagonal >= 0 and self.diagonal >= 0, "off_diagonal >= 0 and diagonal >= 0", self)
         must(self.kind in (1, 2), "kind of 1 or 2", self)
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
-        assert output.code.log_var is not None
+        assert isinstance(output.code, GaussianCode)
         matrix = covariance(output.code.mean)
         if self.kind == 2:
             matrix = matrix + torch.diag(output.code.log_var.exp().mean(0))

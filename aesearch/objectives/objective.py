@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from aesearch.autoencoder import Output, gaussian_log_density
+from aesearch.autoencoder import Output
+from aesearch.bottlenecks import Code, RandomCode
 from aesearch.errors import UserError, nearest
 from aesearch.objectives.likelihoods import NLL, Likelihood
 
@@ -37,7 +38,9 @@ class Objective(ABC):
     The loss is reconstruction + regulariser (+ what the bottleneck adds), in nats per image.
     """
 
+    # Takes codes that are random, and then any kind of ``needs``.
     variational: ClassVar[bool]
+    needs: ClassVar[type[Code]] = Code
     # The prior may be learned; others need the standard normal in closed form.
     any_prior: ClassVar[bool] = False
     # Needs Step.reference.
@@ -96,18 +99,10 @@ def loss(objective: Objective, output: Output, target: Tensor, step: Step, weigh
     return total if output.code.penalty is None else total + output.code.penalty
 
 
-def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(0, 1)) per code, (B, L), in nats. Kingma and Welling 2014, appendix B."""
-    return 0.5 * (mean**2 + log_var.exp() - 1 - log_var)
-
-
 def kl(output: Output) -> Tensor:
-    """KL(q(z | x) || p(z)) of each image, (B,), in nats: exact, or from the samples where the prior is learned."""
-    mean, log_var = output.code.mean, output.code.log_var
-    assert log_var is not None
-    if output.log_prior is None:
-        return gaussian_kl(mean, log_var).sum(1)
-    return (gaussian_log_density(output.code.samples, mean, log_var) - output.log_prior).mean(0)
+    """KL(q(z | x) || p(z)) of each image, (B,), in nats, as its code says it: exact, or else from its samples."""
+    assert isinstance(output.code, RandomCode)
+    return output.code.kl()
 
 
 def must(holds: bool, rule: str, value: object) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from aesearch.autoencoder import Output
+from aesearch.bottlenecks import Code, GaussianCode
 from aesearch.errors import UserError, nearest
 from aesearch.objectives.likelihoods import Likelihood
 from aesearch.objectives.objective import Adversarial, Objective, Step, kl, must
@@ -58,6 +59,7 @@ class BetaTCVAE(Objective):
     estimator: Literal["weighted", "stratified"] = "weighted"
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = True
+    needs: ClassVar[type[Code]] = GaussianCode
 
     def check(self) -> None:
         must(self.beta >= 0, "beta >= 0", self)
@@ -66,10 +68,10 @@ class BetaTCVAE(Objective):
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
         """KL + (beta - 1) TC, the KL in closed form, which leaves the estimate's noise in one term only."""
-        mean, log_var = output.code.mean, output.code.log_var
-        assert log_var is not None
-        weights = log_importance_weights(len(mean), step.dataset_size, self.estimator, mean)
-        joint, product, _ = log_marginals(output.code.samples[0], mean, log_var, weights)
+        code = output.code
+        assert isinstance(code, GaussianCode)
+        weights = log_importance_weights(len(code.mean), step.dataset_size, self.estimator, code.mean)
+        joint, product, _ = log_marginals(code.samples[0], code.mean, code.log_var, weights)
         return kl(output) + (self.beta - 1) * (joint - product)
 
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from aesearch.autoencoder import Output, gaussian_log_density
+from aesearch.autoencoder import Output
+from aesearch.bottlenecks import Code, FactorisedCode, RandomCode
 from aesearch.objectives.likelihoods import NLL, Likelihood
-from aesearch.objectives.objective import Objective, Step, gaussian_kl, kl, must, reconstruction
+from aesearch.objectives.objective import Objective, Step, kl, must, reconstruction
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,15 @@ class FreeBits(Objective):
     beta: float = 1.0
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = True
+    needs: ClassVar[type[Code]] = FactorisedCode
 
     def check(self) -> None:
         must(self.nats >= 0 and self.beta >= 0, "nats >= 0 and beta >= 0", self)
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
-        assert output.code.log_var is not None
-        per_code = gaussian_kl(output.code.mean, output.code.log_var).mean(0)
-        return self.beta * per_code.clamp(min=self.nats).sum()
+        assert isinstance(output.code, FactorisedCode)
+        per_unit = output.code.unit_kl().mean(0)
+        return self.beta * per_unit.clamp(min=self.nats).sum()
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,9 @@ class IWAE(Objective):
 
 def importance_weighted(objective: Objective, output: Output, target: Tensor) -> Tensor:
     """log (1/S) sum_s p(x, z_s) / q(z_s | x), (B,), in nats: rises towards log p(x) with S. Burda et al., eq. 8."""
-    z, log_var = output.code.samples, output.code.log_var
-    assert log_var is not None
-    prior = output.log_prior
-    if prior is None:
-        prior = -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
+    code = output.code
+    assert isinstance(code, RandomCode)
+    prior = code.log_p()
     likelihood = -torch.stack([NLL[objective.likelihood](logits, target) for logits in output.logits])
-    weights = likelihood + prior - gaussian_log_density(z, output.code.mean, log_var)
-    return torch.logsumexp(weights, dim=0) - math.log(len(z))
+    weights = likelihood + prior - code.log_q()
+    return torch.logsumexp(weights, dim=0) - math.log(len(weights))

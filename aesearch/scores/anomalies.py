@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import RandomCode
 from aesearch.datasets import Dataset, OneClass
 from aesearch.errors import UserError
 from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr
-from aesearch.objectives import Objective, kl, pixels, reconstruction
+from aesearch.objectives import NLL, Objective, pixels
 from aesearch.scores.score import Score, Trained, batches
 
 
@@ -20,16 +21,17 @@ from aesearch.scores.score import Score, Trained, batches
 def anomaly_scores(
     model: Autoencoder, objective: Objective, x: Tensor, label: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Scores (B,) of images (B, C, H, W), higher for stranger ones: ``error``, and for a VAE ``elbo``.
+    """Scores (B,) of images (B, C, H, W), higher for stranger ones: ``error``, and where the KL is exact ``elbo``.
 
     error: the squared error per pixel of the reconstruction at the code mean. elbo: the negative evidence lower bound
     in nats with the code mean decoded, which leaves no noise in it.
     """
-    output = model(x, x.new_zeros(1, len(x), model.latent_dim), label)
-    rebuilt = pixels(output.logits[0], objective.likelihood)
-    scores = {"error": ((rebuilt - x) ** 2).flatten(1).mean(1)}
-    if objective.variational and output.log_prior is None:
-        scores["elbo"] = reconstruction(objective, output, x) + kl(output)
+    output = model(x, x.new_empty(0, len(x), model.latent_dim), label, decode_mean=True)
+    assert output.mean_logits is not None
+    scores = {"error": ((pixels(output.mean_logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)}
+    kl = output.code.exact_kl() if isinstance(output.code, RandomCode) else None
+    if kl is not None:
+        scores["elbo"] = NLL[objective.likelihood](output.mean_logits, x) + kl
     return scores
 
 

@@ -67,16 +67,9 @@ class UDR(Comparison):
     def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:
         posteriors = [model.posterior(model.index(split)[: self.points]) for model in models]
         codes = [posterior.means for posterior in posteriors]
-        kl = None
-        if all(posterior.log_vars is not None for posterior in posteriors):
-            kl = [_kl(p.means, p.log_vars) for p in posteriors if p.log_vars is not None]
+        known = [posterior.unit_kl.mean(0) for posterior in posteriors if posterior.unit_kl is not None]
+        kl = known if len(known) == len(posteriors) else None
         return {"udr_lasso": tuple(udr(codes, kl, "lasso")), "udr_spearman": tuple(udr(codes, kl, "spearman"))}
-
-
-def _kl(means: NDArray[np.floating], log_vars: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The mean KL of each code from the standard normal, (L,), in nats."""
-    found: NDArray[np.floating] = 0.5 * (means**2 + np.exp(log_vars) - 1 - log_vars).mean(0)
-    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from aesearch import metrics as m
+from aesearch.bottlenecks import Code, GaussianCode
 from aesearch.datasets import Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.objectives import Objective
@@ -48,9 +49,9 @@ def _mig(sample: Sample) -> tuple[float, ...]:
     protocol = sample.protocol
     if protocol.mig == "binned":
         return (m.mig(sample.codes, sample.factors, protocol.bins),)
-    means, log_vars = sample.posterior
-    assert log_vars is not None
-    return (m.mig_chen(means, log_vars, sample.all_factors, protocol.samples, protocol.images, protocol.seed),)
+    means, variances = sample.posterior.means, sample.posterior.log_variances
+    assert variances is not None
+    return (m.mig_chen(means, variances, sample.all_factors, protocol.samples, protocol.images, protocol.seed),)
 
 
 def _sap(sample: Sample) -> tuple[float, ...]:
@@ -153,6 +154,11 @@ class Disentanglement(CodeScore):
         return tuple(f"{self.protocol.prefix}{name}" for metric in self.chosen for name in MEASURES[metric].names)
 
     @property
+    def needs(self) -> type[Code]:
+        """A diagonal Gaussian where the protocol samples posteriors or mixes their densities."""
+        return GaussianCode if self.protocol.posterior else Code
+
+    @property
     def _whole(self) -> bool:
         return self.protocol.mig == "posteriors" or any(MEASURES[metric].whole for metric in self.chosen)
 
@@ -236,7 +242,7 @@ def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
             nothing = np.zeros((len(places), latent_dim), np.float32)
             return Posterior(nothing, nothing)
         noise = np.random.default_rng(0).standard_normal((source.size, latent_dim), np.float32)
-        return Posterior(noise[places], None)
+        return Posterior(noise[places])
 
     return Constructed(source._replace(encode=encode), _key(f"{latent_dim} of noise", source))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aesearch.autoencoder import Autoencoder, gaussian_log_density
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import RandomCode
 from aesearch.datasets import Dataset
 from aesearch.errors import UserError
 from aesearch.metrics import bits_per_dimension
@@ -32,14 +33,9 @@ def importance_weights(
     for start in range(0, samples, at_once):
         shape = (min(at_once, samples - start), len(x), model.latent_dim)
         output = model(x, torch.randn(shape, generator=generator, device=x.device), label)
-        mean, log_var = output.code.mean, output.code.log_var
-        assert log_var is not None
-        z = output.code.samples
-        prior = output.log_prior
-        if prior is None:
-            prior = gaussian_log_density(z, torch.zeros_like(z), torch.zeros_like(z))
+        assert isinstance(output.code, RandomCode)
         known.append(torch.stack([-NLL[objective.likelihood](logits, x) for logits in output.logits]))
-        relative.append(prior - gaussian_log_density(z, mean, log_var))
+        relative.append(output.code.log_p() - output.code.log_q())
     return torch.cat(known), torch.cat(relative)
 
 

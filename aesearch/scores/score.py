@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Code, FactorisedCode, GaussianCode
 from aesearch.datasets import Data, Dataset, forget
 from aesearch.metrics import MetricKind
 from aesearch.objectives import Objective, pixels
@@ -66,17 +67,19 @@ class Trained:
 
     @torch.no_grad()
     def posterior(self, index: NDArray[np.int64]) -> Posterior:
-        """Means (N, L) and log variances (N, L), None without a posterior, of the codes of the items at ``index``."""
-        means, log_vars = [], []
+        """The codes of the items at ``index``, with what is known of their posteriors."""
+        means, log_variances, unit_kl = [], [], []
         for part in batches(index):
             x = self.images(part)
             code = self.model(x, x.new_empty(0, len(x), self.model.latent_dim), self.label_tensor(part)).code
             means.append(code.mean.float().cpu().numpy())
-            if code.log_var is not None:
-                log_vars.append(code.log_var.float().cpu().numpy())
+            if isinstance(code, GaussianCode):
+                log_variances.append(code.log_var.float().cpu().numpy())
+            if isinstance(code, FactorisedCode):
+                unit_kl.append(code.unit_kl().float().cpu().numpy())
             if len(index) > MOST_MAPPED:
                 forget(self.data.images)
-        return Posterior(np.concatenate(means), np.concatenate(log_vars) if log_vars else None)
+        return Posterior(np.concatenate(means), _joined(log_variances), _joined(unit_kl))
 
     def source(self, split: str | None) -> Source:
         """What protocols draw from: the items of a split, or with None of all. All are encoded once at most."""
@@ -99,6 +102,10 @@ class Trained:
         return pixels(self.model.decode(codes, label), self.objective.likelihood)
 
 
+def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    return np.concatenate(parts) if parts else None
+
+
 def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int64]]:
     """``index`` in parts of at most ``size``."""
     return [index[start : start + size] for start in range(0, len(index), size)]
@@ -111,6 +118,11 @@ class Score(ABC):
     """
 
     kinds: ClassVar[tuple[MetricKind, ...]] = ()
+
+    @property
+    def needs(self) -> type[Code]:
+        """The kind of code that it is measured on."""
+        return Code
 
     @property
     @abstractmethod

@@ -14,10 +14,15 @@ Codes = NDArray[np.floating]
 
 
 class Posterior(NamedTuple):
-    """Codes of N items: means (N, L), and log variances (N, L), None where there is no posterior."""
+    """Codes of N items: their means (N, L), and what is known of the posteriors beside them.
+
+    log_variances: (N, L) of diagonal Gaussian posteriors, None for codes of another kind. unit_kl: (N, L) the KL
+    of each unit from the standard normal in nats, None where it is not defined or not asked for.
+    """
 
     means: Codes
-    log_vars: Codes | None
+    log_variances: Codes | None = None
+    unit_kl: Codes | None = None
 
 
 class Source(NamedTuple):
@@ -55,13 +60,13 @@ class Sample:
     @cached_property
     def _codes(self) -> Codes:
         """The codes of what is encoded: means, or a sample of each posterior that depends on its item only."""
-        means, log_vars = self.posterior
+        means, log_variances = self.posterior.means, self.posterior.log_variances
         if self.protocol.codes == "mean":
             return means
-        assert log_vars is not None
+        assert log_variances is not None
         rng = np.random.default_rng(self.protocol.seed + 1)
         noise = rng.standard_normal((self.source.size, means.shape[1]), np.float32)[self.encoded]
-        sampled: Codes = means + np.exp(0.5 * log_vars) * noise
+        sampled: Codes = means + np.exp(0.5 * log_variances) * noise
         return sampled
 
     def _at(self, places: Places) -> Codes:

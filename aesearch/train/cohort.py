@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from aesearch.metrics.activity import active_units, perplexity, sparsity
 from aesearch.objectives import Adversarial, Objective, Step, bernoulli_nll, kl, loss, pixels, reconstruction
 from aesearch.scores import Posterior, Source
 from aesearch.train.config import TrainConfig
+from aesearch.train.engine import Engine
 from aesearch.train.feed import Feed, scaled
 from aesearch.train.graph import Graphed
 from aesearch.train.replicas import Models, Replicas
@@ -24,10 +25,25 @@ EVAL_BATCH = 1000
 Values = tuple[float, ...]
 
 
+class Batch(NamedTuple):
+    """Images of every replica with all that is drawn for them. Each part begins with an axis R over the replicas.
+
+    corrupted: (R, B, C, H, W) what is encoded. target: (R, B, C, H, W) the clean images. noise: (R, S, B, L) standard
+    normal, for the samples of the codes. reference: (R, B, L) standard normal, for objectives with ``draws``, else
+    None. label: (R, B) int64, for a conditional model, else None.
+    """
+
+    corrupted: Tensor
+    target: Tensor
+    noise: Tensor
+    reference: Tensor | None
+    label: Tensor | None
+
+
 class Cohort:
     """Replicas that train in one program, with their optimizers, random generators and best weights so far."""
 
-    def __init__(self, config: TrainConfig, data: Data, feed: Feed, seeds: list[int], graphed: bool) -> None:
+    def __init__(self, config: TrainConfig, data: Data, feed: Feed, seeds: list[int], engine: Engine) -> None:
         self.config = config
         self.data = data
         self.feed = feed
@@ -41,7 +57,7 @@ class Cohort:
         self.steps = config.epochs * -(-len(data.train) // config.batch_size)
         self.progress = torch.zeros((), device=self.device)
         self.total = torch.zeros(len(seeds), device=self.device)
-        self.step = Graphed(self._step, self.generators) if graphed else self._step
+        self.step = Graphed(self._step, self.generators) if engine.graphed else self._step
         self.best_losses = [inf] * len(seeds)
         self.best_epochs = [0] * len(seeds)
         self.best = {name: tensor.clone() for name, tensor in self.replicas.state("model").items()}
@@ -88,8 +104,8 @@ class Cohort:
         x = scaled(raw)
         noise = self._code_noise(x, self.config.objective.samples, self.generators)
         reference = self._reference(x, self.generators)
-        inputs = [self._corrupt(x, self.generators), x, noise, reference, label]
-        losses, samples = self.replicas(self._loss, *inputs)
+        batch = Batch(self._corrupt(x, self.generators), x, noise, reference, label)
+        losses, samples = self.replicas(self._loss, batch)
         self._descend("model", losses)
         self.total += losses.detach() * raw.shape[1]
         self.progress += 1 / self.steps
@@ -101,44 +117,29 @@ class Cohort:
         losses.sum().backward(inputs=self.replicas.parameters(name))
         self.optimizers[name].step()
 
-    def _loss(
-        self,
-        models: Models,
-        corrupted: Tensor,
-        x: Tensor,
-        noise: Tensor,
-        reference: Tensor | None,
-        label: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch, (), and one sample of its codes (B, L)."""
+    def _loss(self, models: Models, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean loss of one replica's part of a batch, (), and one sample of its codes (B, L)."""
         low = self.config.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-            output = models["model"](corrupted, noise, label)
+        with torch.autocast(batch.target.device.type, torch.bfloat16, enabled=low):
+            output = models["model"](batch.corrupted, batch.noise, batch.label)
         if low:
-            output = torch.utils._pytree.tree_map_only(Tensor, _widened, output)
+            output = Output(output.code.widened(), output.logits.float())
         warmup = self.config.warmup
         weight = warmup.weight(self.progress) if warmup else 1.0
-        step = self._moment(models, corrupted, noise, reference, label, self.progress)
-        return loss(self.config.objective, output, x, step, weight).mean(), output.code.samples[0]
+        step = self._moment(models, batch, self.progress)
+        return loss(self.config.objective, output, batch.target, step, weight).mean(), output.code.samples[0]
 
     def _discriminator_loss(self, models: Models, samples: Tensor, reference: Tensor) -> Tensor:
         assert isinstance(self.config.objective, Adversarial)
         return self.config.objective.discriminator_loss(models["discriminator"], samples, reference)
 
-    def _moment(
-        self,
-        models: Models,
-        images: Tensor,
-        noise: Tensor,
-        reference: Tensor | None,
-        label: Tensor | None,
-        progress: Tensor,
-    ) -> Step:
+    def _moment(self, models: Models, batch: Batch, progress: Tensor) -> Step:
         def encode(x: Tensor) -> Tensor:
-            codes: Tensor = models["model"](x, noise[:0], label).code.mean
+            codes: Tensor = models["model"](x, batch.noise[:0], batch.label).code.mean
             return codes
 
-        return Step(progress, len(self.data.train), reference, encode, images, models.get("discriminator"))
+        discriminator = models.get("discriminator")
+        return Step(progress, len(self.data.train), batch.reference, encode, batch.corrupted, discriminator)
 
     @torch.no_grad()
     def score(self, split: str) -> dict[str, Values]:
@@ -156,12 +157,13 @@ class Cohort:
         ]
         sums: dict[str, Tensor] = {}
         codes: list[Tensor] = []
-        for batch, raw in zip(indices, self.feed.batches(indices), strict=True):
+        for places, raw in zip(indices, self.feed.batches(indices), strict=True):
             x = scaled(raw)
-            noise = self._code_noise(x, self.config.objective.samples + 1, generators)
-            noise[:, -1] = 0
-            inputs = [self._corrupt(x, generators), x, noise, self._reference(x, generators), self._label(batch)]
-            terms, batch_codes = self.replicas(self._terms, *inputs)
+            # One sample more is drawn than is used: val metrics have been of these numbers since the first release.
+            noise = self._code_noise(x, self.config.objective.samples + 1, generators)[:, :-1]
+            corrupted, reference = self._corrupt(x, generators), self._reference(x, generators)
+            batch = Batch(corrupted, x, noise, reference, self._label(places))
+            terms, batch_codes = self.replicas(self._terms, batch)
             for name, values in terms.items():
                 sums[name] = sums.get(name, 0) + values
             codes.append(batch_codes)
@@ -169,37 +171,28 @@ class Cohort:
         metrics |= self._code_metrics(torch.cat(codes, dim=1).cpu().numpy(), index)
         return {f"{split}/{name}": metrics[name] for name in self.config.metric_names()}
 
-    def _terms(
-        self,
-        models: Models,
-        corrupted: Tensor,
-        x: Tensor,
-        noise: Tensor,
-        reference: Tensor | None,
-        label: Tensor | None,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Sums over a batch of what is a mean per image, and the codes (B, L) (of a codebook the entries (B, G)).
+    def _terms(self, models: Models, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Sums over one replica's images of what is a mean per image, and the codes (B, L).
 
-        The last row of ``noise`` is zeros: it decodes the code mean.
+        Of a codebook the entries (B, G).
         """
-        objective = self.config.objective
-        output = models["model"](x, noise, label)
-        clean = output.logits[-1]
+        objective, x = self.config.objective, batch.target
+        output = models["model"](x, batch.noise, batch.label, decode_mean=True)
+        clean = output.mean_logits
         terms = {"mse": _mse(objective, clean, x)}
         if objective.likelihood == "bernoulli":
             terms["bce"] = bernoulli_nll(clean, x)
         if objective.variational:
-            sampled = _sampled(output)
-            terms["kl"] = kl(sampled)
-            terms["elbo"] = -(reconstruction(objective, sampled, x) + terms["kl"])
+            terms["kl"] = kl(output)
+            terms["elbo"] = -(reconstruction(objective, output, x) + terms["kl"])
         seen = output
         if self.config.corrupts:
-            seen = models["model"](corrupted, noise, label)
-            terms["denoising_mse"] = _mse(objective, seen.logits[-1], x)
-            noisy = ((corrupted.clamp(0, 1) - x) ** 2).flatten(1).mean(1)
+            seen = models["model"](batch.corrupted, batch.noise, batch.label, decode_mean=True)
+            terms["denoising_mse"] = _mse(objective, seen.mean_logits, x)
+            noisy = ((batch.corrupted.clamp(0, 1) - x) ** 2).flatten(1).mean(1)
             terms["psnr_gain"] = 10 * torch.log10((noisy + 1e-12) / (terms["denoising_mse"] + 1e-12))
-        step = self._moment(models, corrupted, noise, reference, label, torch.ones_like(self.progress))
-        terms["loss"] = loss(objective, _sampled(seen), x, step)
+        step = self._moment(models, batch, torch.ones_like(self.progress))
+        terms["loss"] = loss(objective, seen, x, step)
         codes = output.code.mean if output.code.indices is None else output.code.indices
         return {name: values.sum() for name, values in terms.items()}, codes
 
@@ -220,7 +213,7 @@ class Cohort:
         """What a monitor draws from: the codes (N, L) of the images at ``index``, encoded already."""
 
         def encode(places: NDArray[np.int64]) -> Posterior:
-            return Posterior(codes[places], None)
+            return Posterior(codes[places])
 
         factors = None if self.data.factors is None else self.data.factors[index]
         return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes))
@@ -277,14 +270,3 @@ def _normal(shape: tuple[int, ...], device: torch.device, generators: list[torch
 def _mse(objective: Objective, logits: Tensor, x: Tensor) -> Tensor:
     """Squared error per pixel of each image, (B,)."""
     return ((pixels(logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)
-
-
-def _sampled(output: Output) -> Output:
-    """An output without its last code sample, the mean."""
-    code = output.code._replace(samples=output.code.samples[:-1])
-    prior = None if output.log_prior is None else output.log_prior[:-1]
-    return Output(code, output.logits[:-1], prior)
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor

@@ -67,16 +67,23 @@ class TrainConfig:
             raise UserError(f"unknown precision {self.precision!r}: {nearest(self.precision, PRECISIONS)}")
         self._check_combination()
         for score in (*self.monitored, *self.scores):
-            score.check(self.data, self.objective)
+            self.check_score(score)
             check_declared(score)
-            if isinstance(score, CodeScore | Comparison) and self.code.spatial:
-                raise UserError(f"{type(score).__name__} needs a code that is one vector, but got {self.code}")
             if isinstance(score, Comparison) and self.replicas < 2:
                 raise UserError(
                     f"{type(score).__name__} compares a fixed number of replicas, but got replicas={self.replicas}; "
                     "write Study(comparisons=...) to compare all models of a study"
                 )
         self._check_protocols()
+
+    def check_score(self, score: Score | Comparison) -> None:
+        """Raise UserError where a model of this configuration cannot have the ``score``."""
+        score.check(self.data, self.objective)
+        name = type(score).__name__
+        if isinstance(score, CodeScore | Comparison) and self.code.spatial:
+            raise UserError(f"{name} needs a code that is one vector, but got {self.code}")
+        if isinstance(score, Score) and not issubclass(self.code.makes, score.needs):
+            raise UserError(f"{name} needs {score.needs.kind}, as of Gaussian(), but got {self.code} for {score}")
 
     def _check_kinds(self) -> None:
         kinds = {
@@ -107,6 +114,10 @@ class TrainConfig:
         if code.variational != objective.variational:
             wanted = "Gaussian()" if objective.variational else "Plain() or VectorQuantized()"
             raise UserError(f"{kind} needs a bottleneck of {wanted}, but got {code}")
+        if not issubclass(code.makes, objective.needs):
+            raise UserError(
+                f"{kind} needs {objective.needs.kind}, but got {code}; write bottleneck=Gaussian(), or VAE() or IWAE()"
+            )
         if self.noise_factor and self.corruption:
             raise UserError(
                 f"noise_factor or corruption must be given, but got both; write corruption={self.corruption}"

@@ -18,6 +18,7 @@ from aesearch.scores import Reference, Trained, measure, protocols, references
 from aesearch.train.checkpoint import Checkpoint, resume, snapshot
 from aesearch.train.cohort import Cohort, Values
 from aesearch.train.config import TrainConfig
+from aesearch.train.engine import Engine, checked, engine_for
 from aesearch.train.feed import Feed, scaled
 
 REPEATS = 3  # of a probe's measurements, of which the median counts
@@ -64,9 +65,8 @@ def train(
     config: TrainConfig,
     data: Data,
     device: torch.device | str = "cpu",
-    vmapped: bool | None = None,
-    graphed: bool | None = None,
-    streaming: bool | None = None,
+    *,
+    engine: Engine | None = None,
     cache: Path | None = None,
     start: Checkpoint | None = None,
     ends: Callable[[Mapping[str, Values]], bool] | None = None,
@@ -74,16 +74,19 @@ def train(
 ) -> Iterator[Epoch]:
     """Train all replicas of ``config`` on ``data``, yielding after each epoch.
 
-    On a GPU one vmapped program, replayed as a CUDA graph, trains all replicas; on a CPU each has its own (vmap costs
-    1.3 to 1.8 times as much there), with the same numbers. Images that do not fit into the GPU's memory
-    are streamed. cache: a folder for what scores compute once for many trials. start: a checkpoint to go on from; on a
-    CPU the epochs after it are, to the bit, those of a training that was never interrupted. ends: told the metrics of
-    each epoch before the last, whether this one is the last. replicas: only those.
+    engine: by default the fast one of the device: on a GPU one vmapped program, replayed as a CUDA graph, trains all
+    replicas; on a CPU each has its own, with the same numbers.
+    cache: a folder for what scores compute once for many trials.
+    start: a checkpoint to go on from; on a CPU the epochs after it are, to the bit, those of a training that was never
+    interrupted.
+    ends: told the metrics of each epoch before the last, whether this one is the last.
+    replicas: only those.
+
     Raises NonFiniteLossError at the end of the epoch in which a loss diverged, or of the last where no val/loss was
-    finite; ValueError for another's checkpoint.
+    finite; ValueError for another's checkpoint; UserError for an engine that the device cannot run.
     """
     members = replicas or range(config.replicas)
-    cohorts = _cohorts(config, data, torch.device(device), members, vmapped, graphed, streaming)
+    cohorts = _cohorts(config, data, torch.device(device), members, engine)
     groups = [cohort.seeds for cohort in cohorts]
     if start:
         resume(cohorts, start.state)
@@ -119,15 +122,13 @@ def _cohorts(
     data: Data,
     device: torch.device,
     replicas: range,
-    vmapped: bool | None = None,
-    graphed: bool | None = None,
-    streaming: bool | None = None,
+    engine: Engine | None = None,
 ) -> list[Cohort]:
-    on_gpu = device.type == "cuda"
-    feed = Feed(data.images, device, streaming)
+    engine = checked(engine, device) if engine else engine_for(device)
+    feed = Feed(data.images, device, engine.streaming)
     seeds = [replica_seed(config.seed, replica) for replica in replicas]
-    groups = [seeds] if (on_gpu if vmapped is None else vmapped) else [[seed] for seed in seeds]
-    return [Cohort(config, data, feed, group, on_gpu and graphed is not False) for group in groups]
+    groups = [seeds] if engine.vmapped else [[seed] for seed in seeds]
+    return [Cohort(config, data, feed, group, engine) for group in groups]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_map
 
 Models = dict[str, Callable[..., Any]]
+Arguments = Tensor | None | tuple[Tensor | None, ...]
 
 
 class Replicas:
@@ -21,20 +22,22 @@ class Replicas:
             self.stacked = {name: stack_module_state(members) for name, members in modules.items()}
             self.modules = {name: deepcopy(module).to("meta") for name, module in self.modules.items()}
 
-    def __call__(self, function: Callable[..., Any], *args: Tensor | None) -> Any:
-        """``function(models, *args)`` for every replica; args and results have a leading axis R, or are None."""
-        if self.count == 1:
-            outputs = function(self.modules, *(None if arg is None else arg[0] for arg in args))
-            return torch.utils._pytree.tree_map(lambda tensor: tensor[None], outputs)
+    def __call__(self, function: Callable[..., Any], *args: Arguments) -> Any:
+        """``function(models, *args)`` for every replica.
 
-        def one(stacked: dict[str, Any], *args: Tensor | None) -> Any:
+        args and results are tensors with a leading axis R, None, or tuples of these.
+        """
+        if self.count == 1:
+            outputs = function(self.modules, *tree_map(_first, args))
+            return tree_map(lambda tensor: tensor[None], outputs)
+
+        def one(stacked: dict[str, Any], *args: Arguments) -> Any:
             return function({name: self._bound(name, *stacked[name]) for name in stacked}, *args)
 
-        axes = (0, *(None if arg is None else 0 for arg in args))
-        return vmap(one, in_dims=axes)(self.stacked, *args)
+        return vmap(one, in_dims=(0, *tree_map(_axis, args)))(self.stacked, *args)
 
     def _bound(self, name: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Any]:
-        return lambda *inputs: functional_call(self.modules[name], (params, buffers), inputs)
+        return lambda *inputs, **options: functional_call(self.modules[name], (params, buffers), inputs, options)
 
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode, of all modules."""
@@ -51,3 +54,11 @@ class Replicas:
             return {key: tensor.detach()[None] for key, tensor in self.modules[name].state_dict().items()}
         params, buffers = self.stacked[name]
         return {key: tensor.detach() for key, tensor in (params | buffers).items()}
+
+
+def _first(arg: Tensor | None) -> Tensor | None:
+    return None if arg is None else arg[0]
+
+
+def _axis(arg: Tensor | None) -> int | None:
+    return None if arg is None else 0

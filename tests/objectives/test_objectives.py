@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch.distributions import Bernoulli, Laplace, MultivariateNormal, Normal, 
 from torch.nn import functional as F
 
 from aesearch.autoencoder import Output
-from aesearch.bottlenecks import Code
+from aesearch.bottlenecks import Code, GaussianCode
 from aesearch.errors import UserError
 from aesearch.objectives import (
     DIPVAE,
@@ -48,7 +49,7 @@ def make(samples: int = 1, batch: int = 6, codes: int = 4) -> Output:
     torch.manual_seed(0)
     mean, log_var = torch.randn(batch, codes), torch.randn(batch, codes)
     z = mean + (log_var / 2).exp() * torch.randn(samples, batch, codes)
-    return Output(Code(mean, log_var, z), 3 * torch.randn(samples, batch, 1, 5, 5))
+    return Output(GaussianCode(mean, z, log_var), 3 * torch.randn(samples, batch, 1, 5, 5))
 
 
 def moment(output: Output, progress: float = 1.0, discriminator=None, encode=lambda x: x.flatten(1)) -> Step:
@@ -131,7 +132,7 @@ def test_a_weight_is_of_the_regulariser_and_a_penalty_is_added_whole(output, tar
     step, rec = moment(output), reconstruction(VAE(), output, target)
     kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
     torch.testing.assert_close(loss(VAE(), output, target, step, 0.25), rec + 0.25 * kl)
-    penalised = output._replace(code=output.code._replace(penalty=torch.arange(6.0)))
+    penalised = output._replace(code=replace(output.code, penalty=torch.arange(6.0)))
     torch.testing.assert_close(loss(VAE(), penalised, target, step, 0.0), rec + torch.arange(6.0))
 
 
@@ -143,7 +144,7 @@ def test_pixels_are_means_of_the_likelihood(output):
 def test_kl_sparsity_is_zero_at_its_target_and_the_bernoulli_kl_elsewhere(target):
     def of(activation: float) -> float:
         code = torch.full((6, 3), math.log(activation / (1 - activation)))
-        output = Output(Code(code, None, code[None]), torch.zeros(1, 6, 1, 5, 5))
+        output = Output(Code(code, code[None]), torch.zeros(1, 6, 1, 5, 5))
         return added(KLSparse(target=0.1, weight=2.0), output, target)[0].item()
 
     assert of(0.1) == pytest.approx(0, abs=1e-4)
@@ -200,7 +201,7 @@ def test_iwae_with_one_sample_is_the_sampled_elbo_and_more_samples_tighten_it(ta
     bound = -loss(IWAE(50), many, target, moment(many))
     torch.testing.assert_close(bound, importance_weighted(IWAE(50), many, target), rtol=1e-4, atol=1e-3)
     single = [
-        importance_weighted(IWAE(1), Output(many.code._replace(samples=z[None]), logits[None]), target)
+        importance_weighted(IWAE(1), Output(replace(many.code, samples=z[None]), logits[None]), target)
         for z, logits in zip(many.code.samples, many.logits, strict=True)
     ]
     assert (bound >= torch.stack(single).mean(0)).all(), "Jensen"
@@ -217,7 +218,7 @@ def linear_gaussian(codes: int, samples: int, batch: int = 64) -> tuple[Output, 
     log_var = torch.diagonal(posterior).log().expand(batch, codes)
     z = mean + (log_var / 2).exp() * torch.randn(samples, batch, codes, dtype=torch.float64)
     logits = (z @ weight.T).view(samples, batch, 1, 3, 3)
-    return Output(Code(mean, log_var, z), logits), x.view(batch, 1, 3, 3), marginal.log_prob(x)
+    return Output(GaussianCode(mean, z, log_var), logits), x.view(batch, 1, 3, 3), marginal.log_prob(x)
 
 
 def test_the_importance_weighted_bound_rises_to_the_exact_likelihood():

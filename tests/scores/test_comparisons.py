@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Code, Gaussian
+from aesearch.bottlenecks import Gaussian, GaussianCode
 from aesearch.datasets import BreastCancer, Data, Digits
 from aesearch.errors import UserError
 from aesearch.metrics import (
@@ -42,7 +42,7 @@ class Rotated(torch.nn.Module):
         # Codes beyond those in use say next to nothing: their posterior is almost the prior.
         log_var[:, self.used :] = 0
         mean = torch.cat([mean[:, : self.used], 0.01 * mean[:, self.used :]], dim=1)
-        return type("Output", (), {"code": Code(mean, log_var, noise)})
+        return type("Output", (), {"code": GaussianCode(mean, noise, log_var)})
 
     def encode(self, x, label=None):
         return x.flatten(1) @ self.turn.T

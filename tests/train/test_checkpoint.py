@@ -11,7 +11,7 @@ from helpers.small import TINY
 from aesearch.bottlenecks import Gaussian, VampPrior, VectorQuantized
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, BetaVAE, FactorVAE, Linear, Reconstruction
-from aesearch.train import TrainConfig, read_checkpoint, train, write_checkpoint
+from aesearch.train import Engine, TrainConfig, read_checkpoint, train, write_checkpoint
 from aesearch.train.description import FORMAT, describe
 
 CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=64)
@@ -40,11 +40,11 @@ def interrupted(config, data, folder, after, **options):
 @pytest.mark.parametrize("vmapped", [False, True], ids=["looped", "vmapped"])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, tiny, tmp_path):
-    whole = list(train(config, tiny, vmapped=vmapped))
-    interrupted(config, tiny, tmp_path, 2, vmapped=vmapped)
+    whole = list(train(config, tiny, engine=Engine(vmapped=vmapped)))
+    interrupted(config, tiny, tmp_path, 2, engine=Engine(vmapped=vmapped))
     start, remarks = read_checkpoint(tmp_path, config, known=9)
     assert remarks == []
-    rest = list(train(config, tiny, vmapped=vmapped, start=start))
+    rest = list(train(config, tiny, engine=Engine(vmapped=vmapped), start=start))
     assert [epoch.number for epoch in rest] == [3, 4]
     for epoch, expected in zip(rest, whole[2:], strict=True):
         assert epoch.metrics == expected.metrics
@@ -127,7 +127,7 @@ def test_one_of_other_replicas_is_refused(tiny, tmp_path):
     interrupted(CONFIG, tiny, tmp_path, 1)
     start, _ = read_checkpoint(tmp_path, CONFIG, known=9)
     with pytest.raises(ValueError, match="same configuration, replicas and kind of device"):
-        list(train(CONFIG, tiny, vmapped=True, start=start))
+        list(train(CONFIG, tiny, engine=Engine(vmapped=True), start=start))
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tiny, tmp_path, monkeypatch):

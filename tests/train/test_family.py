@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.small import TINY
 
-from aesearch.bottlenecks import Gaussian, Plain, VampPrior, VectorQuantized
+from aesearch.bottlenecks import FlowCode, Gaussian, InverseAutoregressive, Plain, VampPrior, VectorQuantized
 from aesearch.corruptions import Masking, SaltAndPepper
 from aesearch.datasets import Data
 from aesearch.errors import UserError
@@ -32,7 +32,9 @@ from aesearch.objectives import (
     Reconstruction,
     Sparse,
 )
-from aesearch.train import TrainConfig, train
+from aesearch.protocols import chen
+from aesearch.scores import Disentanglement
+from aesearch.train import Engine, TrainConfig, train
 
 OBJECTIVES = [
     Reconstruction(),
@@ -67,6 +69,8 @@ BOTTLENECKS = [
     (Sparse(), Plain(nonnegative=True)),
     (VAE(), Gaussian(VampPrior(5))),
     (IWAE(samples=2), Gaussian(VampPrior(5))),
+    (VAE(), InverseAutoregressive(hidden=16)),
+    (IWAE(samples=2), InverseAutoregressive(hidden=16)),
 ]
 
 
@@ -133,6 +137,16 @@ def test_every_bottleneck_learns_with_every_network(objective, bottleneck, netwo
     check(config(objective, built, bottleneck=bottleneck), few, tmp_path)
 
 
+@pytest.mark.parametrize("objective", [one for one in OBJECTIVES if one.variational], ids=name)
+def test_a_flow_learns_with_every_objective_that_takes_it(objective, few, tmp_path):
+    flow = InverseAutoregressive(hidden=16)
+    if not issubclass(FlowCode, objective.needs):
+        with pytest.raises(UserError, match=r"needs a .*posterior.*, but got InverseAutoregressive.*write .*Gaussian"):
+            config(objective, NETWORKS["mlp"], bottleneck=flow)
+        return
+    check(config(objective, NETWORKS["mlp"], bottleneck=flow), few, tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -154,8 +168,8 @@ def test_corruptions_and_warmups_combine_with_objectives(objective, changes, few
 @pytest.mark.parametrize("network", ["mlp dropout", "conv batch norm", "resnet"])
 def test_replicas_are_alike_alone_vmapped_and_streamed(objective, network, few):
     trained = config(objective, NETWORKS[network], epochs=2, noise_factor=0.1)
-    ways = [{"vmapped": False}, {"vmapped": True}, {"streaming": True}]
-    runs = [[epoch.metrics["val/loss"] for epoch in train(trained, few, **way)] for way in ways]
+    ways = [Engine(), Engine(vmapped=True), Engine(streaming=True)]
+    runs = [[epoch.metrics["val/loss"] for epoch in train(trained, few, engine=way)] for way in ways]
     single = [epoch.metrics["val/loss"] for epoch in train(replace(trained, replicas=1), few)]
     for epoch in range(2):
         assert runs[1][epoch] == pytest.approx(runs[0][epoch], rel=1e-4)
@@ -182,6 +196,13 @@ def test_an_adversarial_objective_keeps_its_last_epoch(few):
         (VAE(), {"bottleneck": Plain()}, r"VAE needs a bottleneck of Gaussian\(\), but got Plain"),
         (Reconstruction(), {"bottleneck": Gaussian()}, "Reconstruction needs a bottleneck of Plain"),
         (BetaTCVAE(), {"bottleneck": Gaussian(VampPrior())}, "needs the standard normal prior"),
+        (BetaTCVAE(), {"bottleneck": InverseAutoregressive()}, "BetaTCVAE needs a diagonal Gaussian posterior"),
+        (FreeBits(), {"bottleneck": InverseAutoregressive()}, "FreeBits needs a posterior with independent units"),
+        (
+            VAE(),
+            {"bottleneck": InverseAutoregressive(), "scores": (Disentanglement(protocol=chen),)},
+            "Disentanglement needs a diagonal Gaussian posterior, as of",
+        ),
         (WAE(), {"bottleneck": VectorQuantized(), "network": Conv()}, "needs a code that is one vector"),
         (
             VAE(),

@@ -11,7 +11,7 @@ from aesearch.errors import UserError
 from aesearch.metrics import active_units, mig, sap
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, BetaVAE, Reconstruction, bernoulli_nll
-from aesearch.train import Epoch, NonFiniteLossError, TrainConfig, train
+from aesearch.train import Engine, Epoch, NonFiniteLossError, TrainConfig, train
 from aesearch.train.replicas import Replicas
 
 CONFIG = TrainConfig(
@@ -58,7 +58,7 @@ def test_a_replica_is_the_same_alone_and_in_company(tiny):
 @pytest.mark.parametrize("objective", [BetaVAE(2.0), Reconstruction()])
 def test_vmapped_and_looped_replicas_have_the_same_numbers(tiny, network, objective):
     config = replace(CONFIG, network=network, objective=objective, noise_factor=0.1, replicas=3)
-    looped, vmapped = run(config, tiny, vmapped=False), run(config, tiny, vmapped=True)
+    looped, vmapped = run(config, tiny, engine=Engine(vmapped=False)), run(config, tiny, engine=Engine(vmapped=True))
     for one, other in zip(looped, vmapped, strict=True):
         for name in ("train/loss", "val/loss", "val/mse", "val/denoising_mse"):
             assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-3), name
@@ -174,11 +174,16 @@ def test_a_diverged_loss_is_an_error_that_names_the_replica_and_epoch(tiny):
 
 @pytest.mark.parametrize("vmapped", [False, True])
 def test_bfloat16_trains_nearly_alike_and_is_measured_in_float32(tiny, vmapped):
-    exact = run(CONFIG, tiny, vmapped=vmapped)[-1]
-    low = run(replace(CONFIG, precision="bfloat16"), tiny, vmapped=vmapped)[-1]
+    exact = run(CONFIG, tiny, engine=Engine(vmapped=vmapped))[-1]
+    low = run(replace(CONFIG, precision="bfloat16"), tiny, engine=Engine(vmapped=vmapped))[-1]
     assert low.metrics["val/loss"] == pytest.approx(exact.metrics["val/loss"], rel=0.02)
     assert low.metrics["val/loss"] != exact.metrics["val/loss"]
     assert all(tensor.dtype == torch.float32 for tensor in low.result.weights.values())
+
+
+def test_a_graph_without_a_gpu_is_refused(tiny):
+    with pytest.raises(UserError, match="graphed=True needs a GPU, but got device='cpu'; write Engine"):
+        run(CONFIG, tiny, engine=Engine(graphed=True))
 
 
 @pytest.mark.parametrize(

@@ -1,114 +1,18 @@
-"""What lies between encoder and decoder: a plain code, a Gaussian posterior over it, or vectors from a codebook.
-
-A bottleneck is a value; it combines with every network and with each objective of its kind.
-"""
+"""A code of vectors from a codebook: discrete, chosen at each place of a grid."""
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from aesearch.bottlenecks.codes import Bottleneck, Code
 from aesearch.errors import UserError, nearest
 
 CODEBOOKS = ("ema", "gradient")
 DECAY = 0.99
 STRIDE = 9973  # a prime: steps through a batch's vectors that do not fall into its rows
-
-
-class Code(NamedTuple):
-    """What a bottleneck makes of an encoder's output. S is the number of samples, L the length of the code.
-
-    mean: (B, L) the code. log_var: (B, L) log variances of the posterior, None if there is none.
-    samples: (S, B, L) codes to decode. penalty: (B,) what the bottleneck adds to the loss, or None.
-    indices: (B, G) the codebook's entries at the G places of the code, or None.
-    """
-
-    mean: Tensor
-    log_var: Tensor | None
-    samples: Tensor
-    penalty: Tensor | None = None
-    indices: Tensor | None = None
-
-
-class Bottleneck(ABC):
-    """A frozen value that builds the module between an encoder and its decoder."""
-
-    variational: ClassVar[bool]
-    spatial: ClassVar[bool]  # whether the code keeps a vector for each place of a grid
-
-    @abstractmethod
-    def outputs(self, latent_dim: int) -> int:
-        """How many numbers (or maps) the encoder must give for a code of ``latent_dim``."""
-
-    @abstractmethod
-    def build(self, latent_dim: int) -> nn.Module:
-        """A module from an encoder's output and standard normal noise (S, B, latent_dim) to a Code."""
-
-
-class _Plain(nn.Module):
-    def __init__(self, nonnegative: bool) -> None:
-        super().__init__()
-        self.nonnegative = nonnegative
-
-    def forward(self, features: Tensor, noise: Tensor) -> Code:
-        code = features.relu() if self.nonnegative else features
-        return Code(code, None, code.expand(len(noise), *code.shape))
-
-
-class _Gaussian(nn.Module):
-    def forward(self, features: Tensor, noise: Tensor) -> Code:
-        mean, log_var = features.chunk(2, dim=1)
-        return Code(mean, log_var, mean + torch.exp(0.5 * log_var) * noise)
-
-
-@dataclass(frozen=True)
-class Plain(Bottleneck):
-    """The encoder's output is the code. nonnegative: with what is below 0 set to 0, as a sparse code needs."""
-
-    nonnegative: bool = False
-    variational: ClassVar[bool] = False
-    spatial: ClassVar[bool] = False
-
-    def outputs(self, latent_dim: int) -> int:
-        return latent_dim
-
-    def build(self, latent_dim: int) -> nn.Module:  # noqa: ARG002
-        return _Plain(self.nonnegative)
-
-
-@dataclass(frozen=True)
-class VampPrior:
-    """A prior learned with the model: the mean posterior of ``components`` pseudo-inputs, themselves learned.
-
-    Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
-    """
-
-    components: int = 100
-
-    def __post_init__(self) -> None:
-        if self.components < 1:
-            raise UserError(f"components must be at least 1, but got components={self.components}")
-
-
-@dataclass(frozen=True)
-class Gaussian(Bottleneck):
-    """A diagonal Gaussian posterior, N(mean(x), exp(log_var(x))). Kingma and Welling, ICLR 2014.
-
-    prior: None for the standard normal.
-    """
-
-    prior: VampPrior | None = None
-    variational: ClassVar[bool] = True
-    spatial: ClassVar[bool] = False
-
-    def outputs(self, latent_dim: int) -> int:
-        return 2 * latent_dim
-
-    def build(self, latent_dim: int) -> nn.Module:  # noqa: ARG002
-        return _Gaussian()
 
 
 @dataclass(frozen=True)
@@ -126,7 +30,7 @@ class VectorQuantized(Bottleneck):
     commitment: float = 0.25
     codebook: Literal["ema", "gradient"] = "ema"
     revive: float = 0.05
-    variational: ClassVar[bool] = False
+    makes: ClassVar[type[Code]] = Code
     spatial: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -180,7 +84,8 @@ class Codebook(nn.Module):
         batch, dim, height, width = features.shape
         code = straight.reshape(batch, height, width, dim).movedim(-1, 1).flatten(1)
         penalty = error.reshape(batch, -1).sum(1)
-        return Code(code, None, code.expand(samples, *code.shape), penalty, nearest_code.reshape(batch, -1))
+        samples_of_it = code.expand(samples, *code.shape)
+        return Code(code, samples_of_it, penalty=penalty, indices=nearest_code.reshape(batch, -1))
 
     @torch.no_grad()
     def _learn(self, z: Tensor, chosen: Tensor) -> None:

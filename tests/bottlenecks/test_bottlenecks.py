@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from aesearch.autoencoder import Autoencoder, gaussian_log_density
-from aesearch.bottlenecks import Gaussian, Plain, VampPrior, VectorQuantized
+from aesearch.autoencoder import Autoencoder
+from aesearch.bottlenecks import Code, Gaussian, GaussianCode, Plain, VampPrior, VectorQuantized, gaussian_log_density
 from aesearch.errors import UserError
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, gaussian_kl, kl
@@ -96,7 +97,7 @@ def test_the_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs():
     density = torch.stack(
         [gaussian_log_density(output.code.samples, m, v).exp() for m, v in zip(mean, log_var, strict=True)]
     ).mean(0)
-    torch.testing.assert_close(output.log_prior, density.log())
+    torch.testing.assert_close(output.code.log_prior, density.log())
     assert all(name in dict(model.named_parameters()) for name in ("pseudo_inputs",))
 
 
@@ -108,7 +109,7 @@ def test_the_kl_to_a_vamp_prior_is_estimated_from_the_samples():
     with torch.no_grad():
         output = model(x, torch.randn(20_000, 4, 2))
         standard = gaussian_log_density(output.code.samples, torch.zeros(2), torch.zeros(2))
-    estimate = kl(output._replace(log_prior=standard))
+    estimate = kl(output._replace(code=replace(output.code, log_prior=standard)))
     exact = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
     torch.testing.assert_close(estimate, exact, rtol=0, atol=0.03)
     torch.testing.assert_close(standard[0, 0], -0.5 * (output.code.samples[0, 0] ** 2 + math.log(2 * math.pi)).sum())
@@ -130,6 +131,27 @@ def test_a_conditional_model_hears_its_label_on_both_sides():
 def test_no_samples_decode_nothing():
     model = Autoencoder(MLP((8,)), (1, 4, 4), 2, Gaussian())
     assert model(torch.rand(3, 1, 4, 4), torch.zeros(0, 3, 2)).logits.shape == (0, 3, 1, 4, 4)
+
+
+@pytest.mark.parametrize("bottleneck", [Plain(), Gaussian(), Gaussian(VampPrior(3)), VectorQuantized(codes=4)])
+def test_the_mean_is_decoded_beside_the_samples_when_asked_for(bottleneck):
+    torch.manual_seed(0)
+    model = Autoencoder(Conv((4,)), (1, 8, 8), 2, bottleneck).eval()
+    x, noise = torch.rand(3, 1, 8, 8), torch.randn(2, 3, 2)
+    both, alone, sampled = model(x, noise, decode_mean=True), model(x, noise[:0], decode_mean=True), model(x, noise)
+    torch.testing.assert_close(both.mean_logits, model.decode(model.encode(x)))
+    torch.testing.assert_close(alone.mean_logits, both.mean_logits)
+    torch.testing.assert_close(both.logits, sampled.logits)
+    assert (sampled.mean_logits, alone.logits.shape) == (None, (0, 3, 1, 8, 8))
+    torch.testing.assert_close(model.code(x, noise).samples, both.code.samples)
+
+
+def test_a_code_in_lower_precision_is_widened_whole():
+    low = torch.ones(2, 3, dtype=torch.bfloat16)
+    wide = GaussianCode(low, low[None], low, log_prior=low[:1]).widened()
+    assert {part.dtype for part in (wide.mean, wide.samples, wide.log_var, wide.log_prior)} == {torch.float32}
+    chosen = Code(low, low[None], indices=torch.zeros(2, 1, dtype=torch.int64)).widened()
+    assert (chosen.indices.dtype, chosen.penalty) == (torch.int64, None)
 
 
 def test_a_nonnegative_code_is_the_plain_one_clipped():

@@ -1,0 +1,32 @@
+"""A code that is the encoder's output."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from aesearch.bottlenecks.codes import Bottleneck, Code
+
+
+@dataclass(frozen=True)
+class Plain(Bottleneck):
+    """The encoder's output is the code. nonnegative: with what is below 0 set to 0, as a sparse code needs."""
+
+    nonnegative: bool = False
+    makes: ClassVar[type[Code]] = Code
+
+    def outputs(self, latent_dim: int) -> int:
+        return latent_dim
+
+    def build(self, latent_dim: int) -> nn.Module:  # noqa: ARG002
+        return _Plain(self.nonnegative)
+
+
+class _Plain(nn.Module):
+    def __init__(self, nonnegative: bool) -> None:
+        super().__init__()
+        self.nonnegative = nonnegative
+
+    def forward(self, features: Tensor, noise: Tensor) -> Code:
+        code = features.relu() if self.nonnegative else features
+        return Code(code, code.expand(len(noise), *code.shape))
