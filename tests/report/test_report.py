@@ -252,7 +252,7 @@ def test_a_trial_without_a_value_is_not_the_best(tmp_path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
-def test_a_table_says_what_a_search_sees_of_replicas_of_which_one_has_no_value(order):
+def test_a_table_has_nan_where_a_replica_has_no_value(order):
     values = [[float("nan"), 1.0, 2.0][i] for i in order]
     row = spread("val/mse", values)
     assert all(np.isnan(value) for value in (*row.values(), *medians({"val/mse": values}, ["val/mse"])))

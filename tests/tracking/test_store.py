@@ -20,11 +20,6 @@ from aesearch.errors import UserError
 from aesearch.tracking import Tracker, create_store, read_study, send_all
 
 
-@pytest.fixture
-def uri(in_tmp: Path) -> str:
-    return f"sqlite:///{in_tmp}/mlflow.db"
-
-
 def making(uri: str) -> subprocess.Popen[bytes]:
     """A process that makes the store when it is told to."""
     code = f"from aesearch.tracking import create_store; print('ready', flush=True); input(); create_store({uri!r})"
@@ -54,7 +49,7 @@ def test_a_store_that_is_there_is_left_alone(uri, in_tmp):
     assert (in_tmp / "mlflow.db").read_bytes() == before
 
 
-def test_a_store_whose_making_is_killed_is_not_there_and_is_made_again(uri, in_tmp):
+def test_a_store_whose_making_is_killed_is_made_again(uri, in_tmp):
     rng = random.Random(0)
     left = 0
     for _ in range(3):
@@ -121,7 +116,7 @@ def of_optuna(path: Path) -> None:
         (of_optuna, "holds the tables of another program; "),
     ],
 )
-def test_what_is_no_store_is_refused_in_one_line_and_stays_as_it_is(sound, in_tmp, damage, what):
+def test_a_file_that_is_no_store_is_refused_and_kept(sound, in_tmp, damage, what):
     """Oracle: its bytes before and after; the study's table from the sound store, put back, and from another one."""
     path = in_tmp / "mlflow.db"
     uri, records = f"sqlite:///{path}", sound.parent / "records"
@@ -146,7 +141,7 @@ def test_what_is_no_store_is_refused_in_one_line_and_stays_as_it_is(sound, in_tm
     assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE", "PRUNED"]
 
 
-def test_a_store_that_is_lost_is_made_again_elsewhere_from_the_records(sound, in_tmp):
+def test_a_lost_store_is_made_again_from_the_records(sound, in_tmp):
     """An empty file is a store that is not there yet: filled in place, it would be lost if that were killed."""
     (in_tmp / "mlflow.db").touch()
     empty = (in_tmp / "mlflow.db").stat().st_ino
@@ -157,7 +152,7 @@ def test_a_store_that_is_lost_is_made_again_elsewhere_from_the_records(sound, in
     assert (in_tmp / "mlflow.db").stat().st_ino != empty
 
 
-def test_a_store_that_another_process_holds_for_a_moment_is_no_damage(sound, in_tmp):
+def test_a_store_that_another_process_holds_is_no_damage(sound, in_tmp):
     path = shutil.copy(sound, in_tmp / "mlflow.db")
     with closing(sqlite3.connect(path, check_same_thread=False)) as other:
         other.execute("begin exclusive")

@@ -160,7 +160,7 @@ def test_replicas_are_alike_alone_vmapped_and_streamed(objective, network, few):
         assert single[epoch] == runs[0][epoch][:1]
 
 
-def test_a_warmup_weakens_the_regulariser_in_training_and_not_in_val_loss(few):
+def test_a_warmup_weakens_the_regulariser_in_training_only(few):
     strong = config(BetaVAE(50.0), NETWORKS["mlp"], epochs=1)
     plain, warmed = (next(train(one, few)).metrics for one in (strong, replace(strong, warmup=Linear(1.0))))
     assert max(warmed["train/loss"]) < min(plain["train/loss"])
