@@ -1,4 +1,4 @@
-"""Studies whose training dies, raises, hangs or takes all memory, and the tables that they leave."""
+"""Make studies whose training dies, raises, hangs or takes all memory."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from aesearch.tracking import read_study
 
 @dataclass(frozen=True)
 class Faulty(BetaVAE):
-    """Does something bad in the middle of a training: the first time, or each time where ``marker`` is empty."""
+    """Objective with a fault in mid-training: once, or always without a ``marker``."""
 
     fault: str = ""
     marker: str = ""
@@ -48,7 +48,7 @@ class Faulty(BetaVAE):
 
 
 def study(name: str, fault: str = "", marker: str = "", **fields) -> Study:
-    """Three trials of 8 epochs; the second has the fault."""
+    """Make a study of three trials of 8 epochs, the second with the fault."""
 
     def space(trial: optuna.Trial) -> TrainConfig:
         beta = trial.suggest_categorical("beta", [1.0, 2.0, 4.0])
@@ -60,7 +60,7 @@ def study(name: str, fault: str = "", marker: str = "", **fields) -> Study:
 
 
 def table(uri: str, name: str):
-    """Everything of the results but times."""
+    """Read everything of the results but times."""
     results = read_study(uri, name)
     trials = results.trials.drop(columns=[c for c in results.trials if "seconds" in c])
     return trials.set_index("param:beta"), results.history

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from helpers.stores import new_store
 from helpers.tracked import INFO, track, write_trial
 from mlflow import MlflowClient
 
@@ -32,7 +33,8 @@ def tell(process: subprocess.Popen[bytes]) -> None:
     process.stdin.flush()
 
 
-def test_four_processes_make_a_store_at_once(uri, in_tmp):
+def test_four_processes_make_a_store_at_once(missing_uri, in_tmp):
+    uri = missing_uri
     started = [making(uri) for _ in range(4)]
     assert [process.stdout.readline() for process in started] == [b"ready\n"] * 4
     for process in started:
@@ -42,14 +44,16 @@ def test_four_processes_make_a_store_at_once(uri, in_tmp):
     assert not list(in_tmp.glob("*.tmp"))
 
 
-def test_a_store_that_is_there_is_left_alone(uri, in_tmp):
+def test_a_store_that_is_there_is_left_alone(missing_uri, in_tmp):
+    uri = missing_uri
     create_store(uri)
     before = (in_tmp / "mlflow.db").read_bytes()
     create_store(uri)
     assert (in_tmp / "mlflow.db").read_bytes() == before
 
 
-def test_a_store_whose_making_is_killed_is_made_again(uri, in_tmp):
+def test_a_store_whose_making_is_killed_is_made_again(missing_uri, in_tmp):
+    uri = missing_uri
     rng = random.Random(0)
     left = 0
     for _ in range(3):
@@ -77,7 +81,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_trial(folder / "records", 1, "PRUNED", epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        track(f"sqlite:///{folder}/mlflow.db", folder / "records", [0, 1])
+        track(new_store(folder / "mlflow.db"), folder / "records", [0, 1])
     return folder / "mlflow.db"
 
 

@@ -237,7 +237,8 @@ def test_a_trial_that_mlflow_refuses_holds_no_other_up(uri, in_tmp):
     assert [run.info.status for run in runs(uri)] == ["KILLED", "RUNNING", "FINISHED"]
 
 
-def test_unknown_stores_and_names_are_one_line(uri, in_tmp):
+def test_unknown_stores_and_names_are_one_line(missing_uri, in_tmp):
+    uri = missing_uri
     with pytest.raises(UserError, match=r"there is no MLflow store .*mlflow\.db"):
         read_study(uri, "s")
     track(uri, in_tmp, [])

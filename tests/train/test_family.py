@@ -58,7 +58,7 @@ NETWORKS = {
     "mlp dropout": MLP((32,), dropout=0.1),
     "conv": Conv((8,), dense=0, kernel=3, norm="group"),
     "conv batch norm": Conv((8, 16), dense=16, norm="batch"),
-    "resnet": ResNet((8,)),
+    "resnet": ResNet((4,)),
 }
 BOTTLENECKS = [
     (Reconstruction(), VectorQuantized(codes=16)),
@@ -69,13 +69,8 @@ BOTTLENECKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def few(tiny) -> Data:
-    return replace(tiny, train=tiny.train[:192], val=tiny.val[:64], test=tiny.test[:64])
-
-
 def config(objective, network, **changes) -> TrainConfig:
-    fields = {"replicas": 2, "epochs": 4, "batch_size": 32, "learning_rate": 3e-3} | changes
+    fields = {"replicas": 2, "epochs": 3, "batch_size": 32, "learning_rate": 3e-3} | changes
     return TrainConfig(TINY, network, 4, objective, **fields)
 
 
@@ -170,7 +165,7 @@ def test_a_warmup_weakens_the_regulariser_in_training_only(few):
 
 def test_an_adversarial_objective_keeps_its_last_epoch(few):
     result = list(train(config(FactorVAE(hidden=(32,)), NETWORKS["mlp"]), few))[-1].result
-    assert result.epochs == (4, 4)
+    assert result.epochs == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_metrics_are_those_of_the_final_weights_by_hand(tiny):
 
 def test_the_result_is_of_each_replicas_best_epoch(tiny):
     # Twenty images are soon learnt by heart, so that val gets worse again.
-    few = replace(tiny, train=tiny.train[:20])
+    few = replace(tiny, train=tiny.train[:20], val=tiny.val[:50])
     epochs = run(replace(CONFIG, replicas=3, epochs=80, learning_rate=0.01), few)
     result = epochs[-1].result
     for r in range(3):
