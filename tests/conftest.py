@@ -10,10 +10,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from helpers.command_line import STUDY
 from helpers.small import TINY
+from helpers.stores import new_store
 
 from aesearch.__main__ import main
 from aesearch.datasets import Data
@@ -29,6 +31,12 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(data_root: Path) -> Data:
     return TINY.load(data_root)
+
+
+@pytest.fixture(scope="session")
+def few(tiny: Data) -> Data:
+    """Four batches of 32 images to train on: enough where a test is not of what is learnt."""
+    return replace(tiny, train=tiny.train[:128], val=tiny.val[:64], test=tiny.test[:64])
 
 
 @pytest.fixture(scope="session")
@@ -84,4 +92,11 @@ def here(
 
 @pytest.fixture
 def uri(in_tmp: Path) -> str:
+    """The address of an empty MLflow store in the working directory."""
+    return new_store(in_tmp / "mlflow.db")
+
+
+@pytest.fixture
+def missing_uri(in_tmp: Path) -> str:
+    """The address of a store that is not there yet."""
     return f"sqlite:///{in_tmp}/mlflow.db"

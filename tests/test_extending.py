@@ -233,7 +233,7 @@ def test_a_figure_is_drawn_at_its_place(said, copy):
     assert (copy.folder / "drawn" / "counts.png").stat().st_size > 1000
 
 
-def test_an_action_is_parsed_and_run_and_costs_the_parser_nothing(copy):
+def test_an_action_is_one_file(copy):
     script = """
 import sys
 from aesearch.__main__ import make_parser

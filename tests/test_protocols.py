@@ -38,7 +38,7 @@ CHANGED = {
 }
 
 
-def test_every_field_but_the_name_and_the_metrics_changes_the_hash():
+def test_all_fields_but_name_and_metrics_change_the_hash():
     assert set(CHANGED) == {field.name for field in fields(Protocol)} - {"name", "metrics"}
     hashes = {name: replace(dlib, **{name: value}).hash for name, value in CHANGED.items()}
     assert len({dlib.hash, *hashes.values()}) == len(CHANGED) + 1
@@ -86,7 +86,7 @@ def test_the_description_is_plain_json_with_the_hash():
 
 
 @pytest.mark.parametrize("protocol", [*READY.values(), replace(chen, name="own", images=None, without=(), active=0.3)])
-def test_a_score_with_its_protocol_survives_a_saved_configuration(protocol):
+def test_a_score_with_its_protocol_survives_saving(protocol):
     score = Disentanglement(("mig",), protocol)
     restored = from_json(json.loads(json.dumps(to_json(score))))
     assert restored == score

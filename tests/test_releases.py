@@ -35,7 +35,7 @@ def left(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return shutil.copytree(request.param, tmp_path / "left")
 
 
-def test_a_study_of_an_older_release_is_finished_and_can_be_tried_again(left):
+def test_a_study_of_an_older_release_is_finished(left):
     study = load_study(left / "old.py")
     ledger = Ledger.open(study, left / "home")
     assert ledger.left == 0

@@ -54,7 +54,7 @@ def kept(tmp_path_factory, data_root):
     }
 
 
-def test_a_kept_model_scores_as_it_did_at_the_end_of_its_training(kept, data_root):
+def test_a_kept_model_scores_as_at_the_end_of_training(kept, data_root):
     folder, result = kept[0]
     found = score_trial(Task(0, folder, data_root, SCORES))
     assert set(found["metrics"]) == {
@@ -80,7 +80,7 @@ def test_each_trial_is_scored_in_processes_and_only_once(kept, data_root):
     assert not dict(rescore(results(folders, {0: known, 1: known}), scores, data_root, 2, None))
 
 
-def test_all_models_of_a_study_are_compared_whatever_their_code_size(kept, data_root):
+def test_models_of_all_code_sizes_are_compared(kept, data_root):
     folders = {key: folder for key, (folder, _) in kept.items()}
     found = dict(compare(results(folders), [UDR()], data_root, None))
     assert set(found) == {0, 1}
@@ -99,7 +99,7 @@ def test_models_of_different_data_are_not_compared(kept, tmp_path, data_root):
         list(compare(results({0: kept[0][0], 1: tmp_path / "digits"}), [UDR()], data_root, None))
 
 
-def test_a_score_that_a_trial_cannot_have_is_refused_with_the_reason(kept, tmp_path, data_root):
+def test_an_impossible_score_is_refused_with_the_reason(kept, tmp_path, data_root):
     plain = replace(CONFIG, objective=Reconstruction(), replicas=1, scores=())
     trained(tmp_path / "plain", plain, data_root)
     with pytest.raises(UserError, match="Likelihood needs a variational objective"):

@@ -16,7 +16,7 @@ def codebook(dim=3, **options):
     return VectorQuantized(**{"codes": 8, "revive": 0.0} | options).build(dim)
 
 
-def test_each_place_gets_the_nearest_vector_and_the_penalty_is_its_distance():
+def test_each_place_gets_the_nearest_vector_and_pays_for_it():
     book = codebook(codebook="gradient").eval()
     features = torch.randn(2, 3, 4, 5)
     code = book(features, torch.zeros(1, 2, 3))
@@ -36,7 +36,7 @@ def test_the_gradient_passes_straight_through_to_the_encoder():
     torch.testing.assert_close(features.grad.flatten(1), weight)
 
 
-def test_commitment_pulls_features_and_the_gradient_codebook_pulls_vectors():
+def test_commitment_pulls_features_and_gradients_pull_vectors():
     book = codebook(codebook="gradient", commitment=0.5)
     features = torch.randn(2, 3, 4, 4, requires_grad=True)
     code = book(features, torch.zeros(1, 2, 3))
@@ -88,7 +88,7 @@ def test_a_vector_quantized_model_needs_a_grid():
     torch.testing.assert_close(model.decode(model.encode(torch.rand(3, 1, 8, 8))).shape, output.logits[0].shape)
 
 
-def test_the_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs():
+def test_the_vamp_prior_is_its_mean_pseudo_posterior():
     torch.manual_seed(0)
     model = Autoencoder(MLP((8,)), (1, 4, 4), 2, Gaussian(VampPrior(7)))
     x = torch.rand(5, 1, 4, 4)

@@ -99,7 +99,7 @@ def test_run_then_report_then_run_again(folder, here):
     assert len(list((folder / ".aesearch").iterdir())) == 2
 
 
-def test_data_of_a_person_that_change_between_sessions_are_refused_before_any_training(folder, here):
+def test_data_that_changed_between_sessions_are_refused(folder, here):
     (folder / "pictures").mkdir()
     for i in range(12):
         Image.new("L", (8, 8), 20 * i).save(folder / "pictures" / f"{i:02}.png")
@@ -154,7 +154,7 @@ class Traced(BetaVAE):
 """
 
 
-def test_a_study_that_is_stopped_again_and_again_goes_on_with_what_is_missing(folder, here):
+def test_a_study_that_is_stopped_often_goes_on_where_it_was(folder, here):
     """Oracle: the steps that the objective itself writes down, and the table of a study that nothing stopped."""
     text = STUDY.replace("BetaVAE(trial", "Traced(trial").replace("max_concurrent=2", "checkpoint_seconds=0")
     own = TRACED.format(folder=folder)
@@ -233,7 +233,7 @@ def in_terminal(*arguments: str) -> tuple[int, str]:
     return process.returncode, b"".join(chunks).decode()
 
 
-def test_a_study_of_failures_says_why_and_its_progress_is_live_in_a_terminal(folder):
+def test_failures_are_explained_and_progress_is_live(folder):
     (folder / "small.py").write_text(STUDY.replace("epochs=3,", "epochs=3, learning_rate=1e18,"))
     status, screen = in_terminal("run", "small.py", "--trials", "2")
     assert status == 1

@@ -33,7 +33,7 @@ def test_a_study_of_hours_must_be_agreed_to(one_at_a_time, here):
     ]
 
 
-def test_a_budget_that_no_trial_can_keep_leaves_no_report_and_no_traceback(one_at_a_time, here):
+def test_a_budget_below_any_trial_leaves_no_report(one_at_a_time, here):
     run = here("run", "small.py", "--epochs", "100000", "--time-budget", "1s")
     assert (run.returncode, run.stderr) == (1, "")
     assert run.stdout.splitlines()[-2:] == [
@@ -46,7 +46,7 @@ def test_a_budget_that_no_trial_can_keep_leaves_no_report_and_no_traceback(one_a
 
 
 @pytest.mark.slow
-def test_a_budget_ends_a_study_with_a_report_and_a_fork_begins_with_its_best(one_at_a_time, here):
+def test_a_budget_ends_with_a_report_and_a_fork_starts_best(one_at_a_time, here):
     command = ("run", "small.py", "--trials", "1000", "--time-budget", "8s")
     run = here(*command)
     while "there is no report" in run.stdout:

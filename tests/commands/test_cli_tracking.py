@@ -28,7 +28,7 @@ def smaller(folder: Path) -> None:
     (folder / "small.py").write_text(SMALL)
 
 
-def test_a_study_without_its_server_has_its_report_and_is_synced_later(folder, here):
+def test_a_study_without_its_server_is_reported_and_synced(folder, here):
     def sync(*arguments: str) -> tuple[int, str, str]:
         done = here("sync", *arguments)
         return done.returncode, done.stdout, done.stderr
@@ -99,7 +99,7 @@ def test_an_interrupted_study_without_its_server_ends_soon(folder):
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///nowhere/mlflow.db", "htp://127.0.0.1:5000", "", "a folder"])
-def test_a_store_that_cannot_be_right_is_refused_before_any_trial(folder, here, uri):
+def test_an_impossible_store_is_refused_before_any_trial(folder, here, uri):
     """Of those without an address the default one is there already, and is no store."""
     if uri == "a folder":
         (folder / "mlflow.db").mkdir()

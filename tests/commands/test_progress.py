@@ -25,7 +25,7 @@ def test_a_line_tells_counts_best_values_and_time_left():
     )
 
 
-def test_trials_of_an_earlier_session_do_not_count_for_the_time_left():
+def test_the_time_left_ignores_trials_of_earlier_sessions():
     states, seconds = Counter(COMPLETE=8), [0.0]
     progress = make(io.StringIO(), states, seconds)
     assert "left" not in progress.line(0, 0.0)

@@ -25,7 +25,7 @@ def photos(folder: Path, n: int = 12, ending: str = "png") -> str:
     return str(folder)
 
 
-def test_images_of_any_size_come_in_one_shape_in_the_order_of_their_names(tmp_path: Path):
+def test_images_of_any_size_come_in_one_shape_by_name(tmp_path: Path):
     folder = ImageFolder(photos(tmp_path / "in"), size=(8, 16))
     data = folder.load(tmp_path)
     assert folder.shape == data.images.shape[1:] == (3, 8, 16)
@@ -84,7 +84,7 @@ def test_photographs_are_upright_as_their_exif_says(tmp_path: Path, orientation,
         np.testing.assert_allclose(image[:, 4, 1], left, atol=12)
 
 
-def test_an_image_is_scaled_by_its_shorter_side_and_cut_around_its_centre(tmp_path: Path):
+def test_an_image_is_scaled_by_its_shorter_side_and_centred(tmp_path: Path):
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:, 40:80] = GREEN
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -133,7 +133,7 @@ def test_no_damage_of_a_file_stops_the_rest(tmp_path: Path, damage):
     assert len(ImageFolder(str(tmp_path / "in"), 8).load(tmp_path).names) == 16
 
 
-def test_a_second_load_reads_the_cache_and_a_changed_file_makes_another(tmp_path: Path):
+def test_the_cache_is_read_again_until_a_file_changes(tmp_path: Path):
     folder = ImageFolder(photos(tmp_path / "in"), 8)
     folder.load(tmp_path)
     [cache] = (tmp_path / "folders").glob("*.npy")

@@ -162,7 +162,7 @@ def test_colours_come_first_and_nothing_is_moved(kind, tmp_path: Path):
     assert (data.images[:, :, 0, 0] == np.arange(len(data.images))[:, None]).all()
 
 
-def test_each_view_of_a_car_is_at_its_elevation_azimuth_and_object(tmp_path: Path):
+def test_each_view_of_a_car_is_at_its_three_factors(tmp_path: Path):
     write_cars3d(tmp_path)
     data = Cars3D().load(tmp_path)
     means = data.images.mean(axis=(2, 3))
@@ -170,7 +170,7 @@ def test_each_view_of_a_car_is_at_its_elevation_azimuth_and_object(tmp_path: Pat
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_each_toy_is_at_its_factors_whatever_the_order_of_the_file(tmp_path: Path, packed):
+def test_each_toy_is_at_its_factors_in_any_order_of_the_file(tmp_path: Path, packed):
     write_norb(tmp_path, packed)
     data = SmallNORB().load(tmp_path)
     assert data.images[:, 0].mean(axis=(1, 2)).tolist() == list(range(80))
@@ -229,7 +229,7 @@ def test_damaged_files_are_refused(kind, damage, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [DSprites, Shapes3D, Cars3D, SmallNORB], **NAMES)
-def test_what_is_missing_is_downloaded_checked_and_converted_once(kind, tmp_path: Path, monkeypatch):
+def test_missing_data_is_downloaded_and_converted_once(kind, tmp_path: Path, monkeypatch):
     web = tmp_path / "web"
     web.mkdir()
     WRITE[kind](web, **({"packed": True} if kind is SmallNORB else {}))
@@ -248,7 +248,7 @@ def test_what_is_missing_is_downloaded_checked_and_converted_once(kind, tmp_path
     assert not list((tmp_path / "data").rglob("*.part"))
 
 
-def test_an_interrupted_download_of_norb_goes_on_where_it_stopped(tmp_path: Path, monkeypatch):
+def test_an_interrupted_download_of_norb_continues(tmp_path: Path, monkeypatch):
     (tmp_path / "web").mkdir()
     write_norb(tmp_path / "web", packed=True)
     folder = tmp_path / "web" / "smallnorb"

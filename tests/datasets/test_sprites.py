@@ -35,7 +35,7 @@ def test_factors_count_up_in_the_order_of_the_images(tiny: Data):
     np.testing.assert_array_equal(np.ravel_multi_index(tuple(tiny.factors.T), sizes), np.arange(len(tiny.images)))
 
 
-def test_x_moves_right_and_y_moves_down_and_they_reach_the_middle_half():
+def test_x_moves_right_and_y_down_within_the_middle_half():
     sprites = Sprites(resolution=64, shapes=("square",), scales=1, orientations=1, positions=32)
     grid = np.zeros((1, 1, 1, 32, 32, 64, 64), np.uint8)
     sprites.render(grid)
@@ -170,7 +170,7 @@ def test_an_array_that_was_damaged_is_made_again(written, tmp_path, capsys, dama
     assert capsys.readouterr().err == ""
 
 
-def test_damage_that_left_size_and_time_as_they_were_is_found_where_contents_are_checked(written, tmp_path, capsys):
+def test_damage_with_size_and_time_kept_is_found_in_contents(written, tmp_path, capsys):
     path, before = written
     status = path.stat()
     flip(path)
@@ -182,7 +182,7 @@ def test_damage_that_left_size_and_time_as_they_were_is_found_where_contents_are
     np.testing.assert_array_equal(SMALL.load(tmp_path).images, before)
 
 
-def test_an_array_that_was_copied_or_made_by_an_older_version_is_not_made_again(written, tmp_path, monkeypatch):
+def test_a_copied_or_older_array_is_not_made_again(written, tmp_path, monkeypatch):
     path, before = written
     note = path.with_name(f"{path.name}.json")
     os.utime(path, (1e9, 1e9))

@@ -46,7 +46,7 @@ def test_numbers_categories_and_booleans_become_columns(tmp_path: Path):
     assert json.loads(json.dumps(data.fitted)) == data.fitted
 
 
-def test_scaling_is_by_median_and_quartiles_of_the_train_rows_alone(tmp_path: Path):
+def test_scaling_is_by_median_and_quartiles_of_train_rows(tmp_path: Path):
     table = frame()
     data = Table(csv(tmp_path, table), label="ill").load(tmp_path)
     train = table["age"].iloc[data.train]
@@ -100,12 +100,12 @@ def test_columns_that_do_not_vary_are_left_out_and_named(tmp_path: Path):
     assert data.remarks == ("left out, as they do not vary in the train rows: empty, same, one",)
 
 
-def test_a_number_that_is_mostly_one_value_is_scaled_by_its_standard_deviation():
+def test_a_mostly_constant_number_is_scaled_by_its_deviation():
     rule = fit(pd.DataFrame({"a": [0.0] * 18 + [1.0, 2.0]}), "t")["columns"][0]
     assert rule["spread"] == pytest.approx(np.std([0] * 18 + [1, 2]))
 
 
-def test_a_level_that_train_does_not_have_is_all_zeros_and_counted():
+def test_a_level_that_train_lacks_is_all_zeros_and_counted():
     train = pd.DataFrame({"colour": ["red", "green"] * 10, "a": range(20)})
     rows, remarks = transform(pd.DataFrame({"colour": ["red", "pink", None], "a": [0, 1, 2]}), fit(train, "t"), "new")
     assert rows[:, 0, 0, :2].tolist() == [[0, 1], [0, 0], [0, 0]]
@@ -131,7 +131,7 @@ def test_stratified_splits_are_disjoint_complete_fixed_and_even(labels):
     st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), min_size=20, max_size=40),
     st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", "c"])), min_size=40, max_size=40),
 )
-def test_whatever_a_table_holds_its_rows_are_finite_and_within_reach(numbers, levels):
+def test_rows_of_any_table_are_finite_and_within_reach(numbers, levels):
     table = pd.DataFrame({"i": range(len(numbers)), "x": pd.Series(numbers, dtype=float), "c": levels[: len(numbers)]})
     data = from_frame(table, None, (), "t")
     assert np.isfinite(data.images).all()
@@ -195,7 +195,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path):
     assert table.shape == (1, 1, 7)
 
 
-def test_numbers_as_labels_sort_as_numbers_and_read_the_same_with_gaps():
+def test_numbers_as_labels_sort_as_numbers_with_gaps_too():
     table = frame().assign(grade=[2, 10, 1, 3] * 25)
     assert from_frame(table, "grade", ("ill",), "t").fitted["classes"] == ["1", "2", "3", "10"]
     table.loc[0, "grade"] = np.nan

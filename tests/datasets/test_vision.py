@@ -94,7 +94,7 @@ def test_a_truncated_file_is_refused(grey, tmp_path: Path):
         grey().load(tmp_path / "data")
 
 
-def test_a_file_of_another_size_and_a_label_out_of_range_are_refused(grey, tmp_path: Path, monkeypatch):
+def test_a_wrong_size_and_a_label_out_of_range_are_refused(grey, tmp_path: Path, monkeypatch):
     grey().load(tmp_path / "data")
     labels = tmp_path / "data" / grey.__name__ / "raw" / "t10k-labels-idx1-ubyte"
     labels.write_bytes(idx_file(np.full(10, 10, np.uint8)))
@@ -177,7 +177,7 @@ def test_cifar_is_downloaded_checked_and_channels_first(cifar, tmp_path: Path):
     assert data.labels[data.test].tolist() == [9, 0, 1, 2, 3, 4]
 
 
-def test_a_damaged_batch_of_cifar_is_never_unpickled_but_unpacked_again(cifar, tmp_path: Path):
+def test_a_damaged_batch_of_cifar_is_never_unpickled(cifar, tmp_path: Path):
     first = CIFAR10().load(tmp_path)
     batch = tmp_path / "cifar-10-batches-py" / "data_batch_1"
     batch.write_bytes(b"cos\nsystem\n(S'false'\ntR.")
@@ -232,7 +232,7 @@ def celeba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_celeba_keeps_its_published_splits_and_an_attribute_as_label(celeba: Path, tmp_path: Path):
+def test_celeba_keeps_its_splits_and_an_attribute_as_label(celeba: Path, tmp_path: Path):
     data = CelebA(size=16, attribute="Smiling", root=str(celeba.parent)).load(tmp_path)
     assert data.images.shape == (10, 3, 16, 16)
     assert (data.train.tolist(), data.val.tolist(), data.test.tolist()) == (list(range(8)), [8], [9])

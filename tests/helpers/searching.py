@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from helpers.stores import new_store
+
 from aesearch import Study
 from aesearch.search.cluster import Where
 from aesearch.search.driver import run_study
@@ -10,7 +12,7 @@ from aesearch.tracking import Tracker
 
 
 def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> tuple[Ledger, str]:
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = new_store(folder / "mlflow.db")
     ledger = Ledger.open(study, folder / "home")
     if retry:
         assert ledger.retry_failed() > 0

@@ -1,4 +1,4 @@
-"""Real MLflow servers for tests, which may be killed, and a proxy in front of one that misbehaves as it is told."""
+"""Start MLflow servers that tests may kill, and a proxy that misbehaves."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from aesearch.tracking import create_store
+from helpers.stores import new_store
 
 
 def free_port() -> int:
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """``mlflow server`` on 127.0.0.1, of one worker, with its artifacts below ``folder``; not started yet."""
+    """MLflow server of one worker on 127.0.0.1, with artifacts below ``folder``."""
 
     def __init__(self, folder: Path, store: str = "") -> None:
         self.folder, self.port = folder, free_port()
@@ -32,7 +32,8 @@ class MlflowServer:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        create_store(self.store)
+        if self.store.startswith("sqlite:///"):
+            new_store(Path(self.store.removeprefix("sqlite:///")))
         options = ["--backend-store-uri", self.store, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         options += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "server.log").open("a") as log:
@@ -68,7 +69,7 @@ FAILURE = (500, b"{}", "application/json")
 
 
 def passed_on(asked: urllib.request.Request) -> tuple[int, bytes, str]:
-    """The answer of the server: status, content and its type."""
+    """Pass a request on; give the server's status, content and content type."""
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.status, answer.read(), answer.headers.get("Content-Type", "")
@@ -77,7 +78,7 @@ def passed_on(asked: urllib.request.Request) -> tuple[int, bytes, str]:
 
 
 class Proxy:
-    """Passes requests on to a server. How it misbehaves can be set at any time.
+    """Proxy of a server that misbehaves as is set, at any time.
 
     fail: answer 500. seconds: wait so long before each answer. lose: of how many requests to make a run the answer is
     lost. late: how many of them are answered 500 at once and passed on 3 s later.
@@ -120,7 +121,7 @@ class Proxy:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 
             def log_message(self, *_) -> None:
-                """Nothing: tests look at what arrives."""
+                """Log nothing: tests look at what arrives."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True

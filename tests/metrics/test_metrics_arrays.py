@@ -27,7 +27,7 @@ from aesearch.metrics import (
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10_000), levels=st.integers(1, 30))
-def test_detection_with_ties_is_that_of_scikit_learn_and_of_counted_pairs(seed, levels):
+def test_detection_with_ties_is_that_of_scikit_learn(seed, levels):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, levels, 40) / levels
     anomalous = rng.permutation(np.arange(40) < rng.integers(1, 40))
@@ -67,7 +67,7 @@ def test_psnr_of_known_noise_and_bits_of_known_nats():
     assert bits_per_dimension(784 * np.log(2), 784) == pytest.approx(1)
 
 
-def test_ssim_is_the_formula_with_a_gaussian_filter_and_shrinks_its_window():
+def test_ssim_is_the_formula_and_shrinks_its_window():
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 20, 24))
 
@@ -107,7 +107,7 @@ def test_pca_of_many_dimensions_is_close_to_exact():
     assert found == pytest.approx(exact, rel=0.01)
 
 
-def test_features_tell_samples_that_differ_from_samples_that_do_not():
+def test_features_tell_which_samples_differ():
     rng = np.random.default_rng(0)
     smooth = gaussian_filter(rng.random((900, 1, 16, 16)), (0, 0, 2, 2))
     features = random_conv_features(smooth)
@@ -121,7 +121,7 @@ def test_features_tell_samples_that_differ_from_samples_that_do_not():
         frechet(features[:1], features)
 
 
-def test_labels_are_drawn_evenly_and_enough_of_them_make_a_probe():
+def test_labels_are_drawn_evenly_and_enough_make_a_probe():
     rng = np.random.default_rng(0)
     labels = rng.choice(4, 3000, p=[0.7, 0.1, 0.1, 0.1])
     codes = np.eye(4)[labels] * 4 + rng.normal(size=(3000, 4))

@@ -116,7 +116,7 @@ def test_what_invariances_the_docstrings_promise(seed):
             )
 
 
-def test_dci_stays_as_it_is_under_order_sign_scale_and_a_dead_code():
+def test_dci_ignores_order_sign_scale_and_a_dead_code():
     rng = np.random.default_rng(0)
     factors = rng.integers(0, 4, (400, 2))
     codes = np.hstack([factors + 0.4 * rng.normal(size=factors.shape), rng.normal(size=(400, 1))])

@@ -154,7 +154,7 @@ def test_order_sign_and_scale_of_codes_change_nothing(seed):
         assert score(dead, small) == pytest.approx(score(z, small), abs=1e-9), score.__name__
 
 
-def test_chens_mig_sees_through_certain_posteriors_and_not_through_the_prior():
+def test_chens_mig_rates_certain_posteriors_and_not_the_prior():
     small = factors(2000, 3, (4, 5))
     means = (small - small.mean(0)) / small.std(0)
     sure = np.hstack([means, np.zeros((2000, 1))])
@@ -175,7 +175,7 @@ def test_infomec_of_perfect_copied_and_random_codes():
     assert infomec(np.random.default_rng(1).normal(size=(3000, 3)), small).explicitness < 0.05
 
 
-def test_total_correlation_and_wasserstein_are_closed_forms_of_a_gaussian():
+def test_total_correlation_and_wasserstein_of_a_gaussian():
     rng = np.random.default_rng(0)
     for rho in (0.0, 0.5, 0.9):
         z = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], 200_000)

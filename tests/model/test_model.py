@@ -137,7 +137,7 @@ def test_a_model_works_without_the_file_that_it_was_trained_on(tmp_path):
         away.config.data.load(tmp_path)
 
 
-def test_a_traversal_moves_one_code_per_row_and_starts_with_the_most_varying(tiny):
+def test_a_traversal_moves_one_code_per_row_by_variance(tiny):
     one = model(CONFIG)
     with torch.no_grad():
         one.network.encoder[-1].weight[1] *= 100
@@ -210,7 +210,7 @@ def with_codes(config: TrainConfig, codes: np.ndarray, labels: np.ndarray | None
     return replace(model(config), reference=reference)
 
 
-def test_a_mixture_is_fitted_to_the_codes_and_to_those_of_a_class(monkeypatch):
+def test_a_mixture_is_fitted_to_all_codes_or_to_a_class(monkeypatch):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 200)
     codes = rng.normal(size=(400, 3)) * 0.1 + np.where(labels[:, None] == 0, -5, 5)
@@ -225,7 +225,7 @@ def test_a_mixture_is_fitted_to_the_codes_and_to_those_of_a_class(monkeypatch):
         one.sample(3, label=10, prior="mixture")
 
 
-def test_a_codebook_is_sampled_place_by_place_and_rated_by_its_choices():
+def test_a_codebook_is_sampled_by_place_and_rated_by_choices():
     config = TrainConfig(TINY, Conv((4, 4)), 2, Reconstruction(), VectorQuantized(16), replicas=1)
     one = model(config)
     known = np.tile(np.arange(16), (3, 1))

@@ -38,7 +38,7 @@ def test_logits_are_not_squashed():
     assert logits.max() > 1
 
 
-def test_zero_noise_decodes_the_mean_and_noise_scales_with_the_posterior():
+def test_zero_noise_decodes_the_mean_and_noise_is_scaled():
     torch.manual_seed(0)
     model = Autoencoder(MLP((8,)), (1, 8, 8), latent_dim=2, bottleneck=Gaussian())
     x, noise = torch.rand(5, 1, 8, 8), torch.randn(5, 2)

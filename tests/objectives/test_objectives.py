@@ -85,7 +85,7 @@ def test_kl_of_the_prior_is_zero():
     assert gaussian_kl(torch.zeros(3, 2), torch.zeros(3, 2)).abs().max() == 0
 
 
-def test_bernoulli_nll_is_that_of_torch_distributions_on_binary_targets(output, target):
+def test_bernoulli_nll_is_that_of_torch_distributions(output, target):
     binary = (target > 0.5).float()
     exact = -Bernoulli(logits=output.logits[0]).log_prob(binary).sum((1, 2, 3))
     torch.testing.assert_close(bernoulli_nll(output.logits[0], binary), exact)
@@ -128,7 +128,7 @@ def test_each_loss_is_its_line_of_the_table(output, target, likelihood):
     torch.testing.assert_close(loss(Sparse(0.5, likelihood), output, target, step), rec + 0.5 * l1)
 
 
-def test_a_weight_is_of_the_regulariser_and_a_penalty_is_added_whole(output, target):
+def test_a_weight_scales_the_regulariser_and_no_penalty(output, target):
     step, rec = moment(output), reconstruction(VAE(), output, target)
     kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
     torch.testing.assert_close(loss(VAE(), output, target, step, 0.25), rec + 0.25 * kl)
@@ -141,7 +141,7 @@ def test_pixels_are_means_of_the_likelihood(output):
     assert pixels(output.logits, "gaussian") is output.logits
 
 
-def test_kl_sparsity_is_zero_at_its_target_and_the_bernoulli_kl_elsewhere(target):
+def test_kl_sparsity_is_the_bernoulli_kl_to_its_target(target):
     def of(activation: float) -> float:
         code = torch.full((6, 3), math.log(activation / (1 - activation)))
         output = Output(Code(code, code[None]), torch.zeros(1, 6, 1, 5, 5))
@@ -152,7 +152,7 @@ def test_kl_sparsity_is_zero_at_its_target_and_the_bernoulli_kl_elsewhere(target
     assert of(0.3) == pytest.approx(2 * 3 * exact, rel=1e-4)
 
 
-def test_the_contractive_penalty_is_the_jacobian_of_a_known_encoder(target):
+def test_the_contractive_penalty_is_the_known_jacobian(target):
     weight = torch.randn(4, 25)
 
     def encode(x):
@@ -165,7 +165,7 @@ def test_the_contractive_penalty_is_the_jacobian_of_a_known_encoder(target):
     torch.testing.assert_close(Contractive(0.5).regulariser(output, target, step), 0.5 * exact)
 
 
-def test_free_bits_cost_at_least_their_nats_and_no_less_than_the_kl(target):
+def test_free_bits_cost_at_least_their_nats_and_the_kl(target):
     output = make()
     per_code = gaussian_kl(output.code.mean, output.code.log_var).mean(0)
     torch.testing.assert_close(added(FreeBits(0.0), output, target)[0], per_code.sum())
@@ -190,7 +190,7 @@ def test_warmups_are_their_curves():
     torch.testing.assert_close(cycle, torch.tensor([0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]))
 
 
-def test_iwae_with_one_sample_is_the_sampled_elbo_and_more_samples_tighten_it(target):
+def test_iwae_of_one_sample_is_the_elbo_and_more_are_tighter(target):
     one = make(samples=1)
     z, mean, std = one.code.samples[0], one.code.mean, (one.code.log_var / 2).exp()
     ratio = (Normal(mean, std).log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(1)
@@ -221,7 +221,7 @@ def linear_gaussian(codes: int, samples: int, batch: int = 64) -> tuple[Output, 
     return Output(GaussianCode(mean, z, log_var), logits), x.view(batch, 1, 3, 3), marginal.log_prob(x)
 
 
-def test_the_importance_weighted_bound_rises_to_the_exact_likelihood():
+def test_the_importance_bound_rises_to_the_likelihood():
     gaps = []
     for samples in (1, 10, 1000):
         output, x, exact = linear_gaussian(3, samples)
@@ -231,7 +231,7 @@ def test_the_importance_weighted_bound_rises_to_the_exact_likelihood():
     assert abs(gaps[2]) < 0.02
 
 
-def test_importance_weights_of_a_stratified_minibatch_sum_to_one_and_are_the_papers():
+def test_stratified_importance_weights_are_those_of_the_paper():
     weights = log_importance_weights(5, 100, "stratified", torch.zeros(1)).exp()
     torch.testing.assert_close(weights.sum(1), torch.ones(5))
     torch.testing.assert_close(torch.diagonal(weights), torch.full((5,), 1 / 100))
@@ -242,7 +242,7 @@ def test_importance_weights_of_a_stratified_minibatch_sum_to_one_and_are_the_pap
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
-def test_the_stratified_estimate_is_the_total_correlation_of_a_gaussian(correlation):
+def test_the_stratified_estimate_is_right_for_a_gaussian(correlation):
     """Codes whose means have a known covariance C and whose posterior variance is v: TC is that of N(0, C + v I)."""
     torch.manual_seed(0)
     variance, n, batch = 0.3, 4096, 2048
@@ -260,7 +260,7 @@ def test_the_stratified_estimate_is_the_total_correlation_of_a_gaussian(correlat
     assert torch.stack(estimates).mean().item() == pytest.approx(exact.item(), abs=0.03)
 
 
-def test_weighted_sampling_is_the_stratified_estimate_less_a_known_constant_of_each_marginal():
+def test_weighted_sampling_differs_by_a_known_constant():
     """With 1 / (B N) each, every log q is too low by log N, so TC is too high by (L - 1) log N, up to own images."""
     torch.manual_seed(0)
     mean = torch.randn(1024, 3)
@@ -286,7 +286,7 @@ def test_beta_tcvae_at_one_is_the_vae_and_its_slope_is_the_tc(output, target):
     torch.testing.assert_close(own, exact)
 
 
-def test_permuted_codes_keep_their_marginals_and_lose_their_dependence():
+def test_permuted_codes_keep_marginals_and_lose_dependence():
     torch.manual_seed(0)
     codes = torch.randn(2000, 1) + 0.1 * torch.randn(2000, 3)
     permuted = permute_codes(codes, torch.randn(2000, 3))
@@ -295,7 +295,7 @@ def test_permuted_codes_keep_their_marginals_and_lose_their_dependence():
     assert (torch.corrcoef(permuted.T) - torch.eye(3)).abs().max() < 0.1
 
 
-def test_factor_vae_adds_the_density_ratio_and_its_discriminator_learns_to_tell():
+def test_factor_vae_adds_the_density_ratio_that_it_learns():
     torch.manual_seed(0)
     objective = FactorVAE(gamma=5.0, hidden=(64, 64), discriminator_rate=1e-2)
     discriminator = objective.discriminator(2)
@@ -319,7 +319,7 @@ def test_factor_vae_adds_the_density_ratio_and_its_discriminator_learns_to_tell(
     torch.testing.assert_close(extra, kl + 5 * (logits[:, 0] - logits[:, 1]), rtol=1e-4, atol=1e-4)
 
 
-def test_dip_covariance_is_numpys_and_kind_two_is_that_of_the_samples(target):
+def test_dip_covariance_is_numpys_and_kind_two_of_samples(target):
     output = make(batch=6)
     matrix = covariance(output.code.mean)
     torch.testing.assert_close(matrix, torch.cov(output.code.mean.T, correction=0))
@@ -332,7 +332,7 @@ def test_dip_covariance_is_numpys_and_kind_two_is_that_of_the_samples(target):
         torch.testing.assert_close(added(DIPVAE(3.0, 7.0, kind), output, target), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_mmd_is_unbiased_for_equal_distributions_and_grows_with_the_distance():
+def test_mmd_is_unbiased_and_grows_with_the_distance():
     torch.manual_seed(0)
     same = [mmd(torch.randn(200, 3), torch.randn(200, 3)).item() for _ in range(50)]
     spread = torch.tensor(same).std().item() / 50**0.5
@@ -365,7 +365,7 @@ def test_info_vae_ends_are_the_vae_and_mmd_vae(output, target):
     torch.testing.assert_close(at_codes, (7 * mmd(output.code.mean, reference)).expand(6), rtol=1e-3, atol=1e-3)
 
 
-def test_unknown_likelihoods_and_impossible_strengths_are_refused():
+def test_unknown_likelihoods_and_bad_strengths_are_refused():
     with pytest.raises(UserError, match="did you mean bernoulli"):
         VAE(likelihood="bernouli")
     with pytest.raises(UserError, match="beta >= 0 must hold, but got beta=-1"):

@@ -258,7 +258,7 @@ def test_the_best_in_a_metric_of_ones_own_is_what_its_kind_says(tmp_path, better
         best_trial(made, "test/blur")
 
 
-def test_the_direction_of_a_number_and_of_a_protocol_is_that_of_the_metric(tmp_path):
+def test_numbers_and_protocols_keep_the_direction(tmp_path):
     made = make(tmp_path)
     for column in [name for name in made.trials if str(name).startswith("test/mse")]:
         made.trials[column.replace("mse", "bits_per_dim_64")] = made.trials[column]
@@ -289,7 +289,7 @@ def test_a_trial_without_a_value_is_not_the_best(tmp_path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
-def test_a_table_says_what_a_search_sees_of_replicas_of_which_one_has_no_value(order):
+def test_a_table_has_nan_where_a_replica_has_no_value(order):
     values = [[float("nan"), 1.0, 2.0][i] for i in order]
     row = spread("val/mse", values)
     assert all(np.isnan(value) for value in (*row.values(), *medians({"val/mse": values}, ["val/mse"])))

@@ -50,7 +50,7 @@ def perfect(repeats: int = 20) -> np.ndarray:
     return ((factors - factors.mean(0)) / factors.std(0)).astype(np.float32)
 
 
-def test_points_of_all_images_are_drawn_with_replacement_and_as_many_as_said():
+def test_points_of_all_images_are_drawn_with_replacement():
     sample = Sample(source(perfect(2)), SMALL, whole=False)
     assert (len(sample.codes), len(sample.test_codes)) == (600, 300)
     assert len(np.unique(sample.places)) <= 120 < len(sample.places)
@@ -58,7 +58,7 @@ def test_points_of_all_images_are_drawn_with_replacement_and_as_many_as_said():
     np.testing.assert_array_equal(sample.test_codes, perfect(2)[sample.test_places])
 
 
-def test_points_of_a_split_are_drawn_once_each_and_shrink_in_proportion():
+def test_points_of_a_split_are_drawn_once_and_in_proportion():
     split = replace(SMALL, draws="split")
     sample = Sample(source(perfect(20)), split, whole=False)
     both = np.concatenate([sample.places, sample.test_places])
@@ -93,7 +93,7 @@ def test_metrics_that_vote_over_all_items_encode_each_once():
     assert sorted(made.encode.asked) == list(range(1200))
 
 
-def test_a_sampled_code_is_of_the_posterior_and_of_its_item_alone():
+def test_a_sampled_code_is_of_its_items_posterior_alone():
     means, log_vars = np.full((6000, 2), 3.0, np.float32), np.full((6000, 2), 2 * np.log(0.5), np.float32)
     made = source(means, log_vars)
     sampled = replace(SMALL, codes="sampled", draws="split", points=4000, test_points=0)
@@ -170,7 +170,7 @@ def test_what_votes_has_the_numbers_of_its_protocol():
     assert measured("beta_vae", **fields) not in [measured("beta_vae", **changed) for changed in other]
 
 
-def test_each_form_of_a_metric_is_the_one_that_its_protocol_names():
+def test_each_form_of_a_metric_is_that_of_its_protocol():
     sample = Sample(source(noisy()), SMALL, whole=False)
     pair = (sample.codes, sample.factors, sample.test_codes, sample.test_factors)
     forms = {
@@ -191,7 +191,7 @@ def test_each_form_of_a_metric_is_the_one_that_its_protocol_names():
     assert measured("mig", bins=20) != measured("mig", bins=5)
 
 
-def test_a_protocol_of_several_scores_lists_what_all_of_them_measure():
+def test_a_protocol_of_several_scores_lists_all_measures():
     found = protocols((Disentanglement(("mig",)), Disentanglement(("dci",)), UDR(), Disentanglement(("mig",), SMALL)))
     assert {name: known["measured"] for name, known in found.items()} == {
         "fast": ["fast.mig", "fast.dci_disentanglement", "fast.dci_completeness", "fast.dci_informativeness"],
@@ -199,7 +199,7 @@ def test_a_protocol_of_several_scores_lists_what_all_of_them_measure():
     }
 
 
-def test_the_metrics_of_fast_are_high_for_the_factors_and_low_for_noise():
+def test_metrics_of_fast_are_high_for_factors_low_for_noise():
     few = replace(fast, points=800, test_points=400, votes=400, test_votes=200)
     noise = np.random.default_rng(5).normal(size=(1200, 4)).astype(np.float32)
     low, high = (Disentanglement(protocol=few).of_source(source(codes)) for codes in (noise, perfect()))
@@ -214,7 +214,7 @@ def test_the_metrics_of_fast_are_high_for_the_factors_and_low_for_noise():
     assert high["fast.mutual_information"] < 0.02
 
 
-def test_a_model_encodes_all_images_once_for_all_that_votes_over_them():
+def test_a_model_encodes_all_images_once_for_all_votes():
     asked = []
     one = trained(gridded())
     seen = replace(one, images=lambda index: asked.append(index.copy()) or one.images(index))

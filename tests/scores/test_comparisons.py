@@ -79,7 +79,7 @@ def odd() -> Trained:
     return trained(Rotated(np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]]) / 2))
 
 
-def test_udr_ranks_a_rotated_model_last_whatever_the_order_and_sign_of_codes():
+def test_udr_ranks_a_rotated_model_last():
     found = UDR(points=800).compare([alike(0), alike(1), odd(), alike(2)], "val")
     assert set(found) == {"udr_lasso", "udr_spearman"}
     for values in found.values():
@@ -97,7 +97,7 @@ def test_codes_that_say_nothing_do_not_count_for_udr():
     assert nothing == (0.0, 0.0)
 
 
-def test_the_model_that_agrees_with_no_other_is_the_least_central():
+def test_the_model_that_agrees_with_none_is_least_central():
     found = ModelCentrality(votes=80, size=32).compare([alike(0), odd(), alike(1), alike(2)], "val")
     values = found["model_centrality"]
     assert int(np.argmin(values)) == 1
@@ -185,7 +185,7 @@ def test_votes_without_a_test_are_judged_on_themselves():
     assert noise > factor_vae_score(NOISE, F, votes=60, test_votes=2000), "few votes of noise flatter themselves"
 
 
-def test_pairs_of_one_value_tell_a_factor_as_pairs_of_their_own_do():
+def test_pairs_of_one_value_tell_a_factor_as_others_do():
     codes = np.hstack([F, NOISE]) / [*F.std(0), 1, 1, 1]
     for one_value in (False, True):
         assert beta_vae_score(codes, F, 400, 200, 30, one_value=one_value) > 0.95
@@ -215,7 +215,7 @@ def test_sap_of_both_forms_is_each_of_them_at_its_ends():
     assert whole == pytest.approx(mixed), "a constant factor is left out"
 
 
-def test_dci_of_a_lasso_finds_codes_that_are_linear_in_the_factors():
+def test_dci_of_a_lasso_finds_codes_linear_in_the_factors():
     perfect = dci(F.astype(float), F, G.astype(float), G, "lasso")
     assert perfect.disentanglement > 0.99
     assert perfect.completeness > 0.99
@@ -228,7 +228,7 @@ def test_dci_of_a_lasso_finds_codes_that_are_linear_in_the_factors():
     assert bent.informativeness < 0.6, "a code that is not linear is not seen"
 
 
-def test_a_lasso_is_right_where_the_nearest_value_that_there_is_is_right():
+def test_a_lasso_is_right_where_the_nearest_value_is():
     tens = 10 * F
     noisy = tens + NOISE
     assert dci(noisy, tens, noisy, tens, "lasso").informativeness > 0.99, "not the nearest whole number"
@@ -259,7 +259,7 @@ def test_quality_is_that_of_the_reconstructions():
         Quality().check(BreastCancer(), Reconstruction("gaussian"))
 
 
-def test_samples_of_an_untrained_model_are_farther_than_the_data_is_from_itself():
+def test_samples_of_an_untrained_model_are_far_from_the_data():
     digits = Digits().load(None)
     scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
     torch.manual_seed(0)
@@ -276,7 +276,7 @@ def test_samples_of_an_untrained_model_are_farther_than_the_data_is_from_itself(
         Frechet().check(BreastCancer(), VAE("gaussian"))
 
 
-def test_samples_of_a_decoder_that_says_one_thing_are_grey_pictures():
+def test_samples_of_a_constant_decoder_are_grey_pictures():
     digits = Digits().load(None)
     scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
     model = Autoencoder(MLP((4,)), (1, 8, 8), 2, Gaussian()).eval()
@@ -290,7 +290,7 @@ def test_samples_of_a_decoder_that_says_one_thing_are_grey_pictures():
     assert found["frechet_reconstructions"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_model_without_a_prior_is_sampled_from_a_gaussian_of_its_codes():
+def test_a_model_without_prior_is_sampled_from_its_codes():
     """A linear model that keeps everything has samples of the data's first two moments."""
     digits = Digits().load(None)
     scaled = replace(digits, images=(digits.images / 255).astype(np.float32))

@@ -107,7 +107,7 @@ def test_every_described_metric_is_of_a_score_or_of_training():
     assert measured | set(of_epochs) == set(KINDS)
 
 
-def test_a_score_that_is_not_described_is_an_error_of_the_package():
+def test_a_score_without_kinds_is_an_error():
     @dataclass(frozen=True)
     class Forgotten(Quality):
         names = ("psnr", "forgotten")
@@ -116,7 +116,7 @@ def test_a_score_that_is_not_described_is_an_error_of_the_package():
         declared.check_scores([Probe, Forgotten, "not a score"])
 
 
-def test_a_measure_that_its_kinds_do_not_know_is_an_error_of_the_package(monkeypatch):
+def test_a_measure_without_kinds_is_an_error(monkeypatch):
     monkeypatch.setitem(declared.MEASURES, "mig", declared.MEASURES["mig"]._replace(names=("mig", "mgi")))
     with pytest.raises(UserError, match=r"MEASURES\['mig'\] measures \('mig', 'mgi'\), but its kinds are \('mig',\)"):
         declared.check_measures()

@@ -87,12 +87,12 @@ def bound(model: Autoencoder, exact: Exact, samples: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("samples", [1, 7, 64])
-def test_with_the_exact_posterior_the_bound_is_the_likelihood_of_each_image(samples):
+def test_the_bound_is_exact_with_the_exact_posterior(samples):
     exact = Exact()
     np.testing.assert_allclose(bound(exact.model(), exact, samples), exact.log_likelihood(), atol=2e-3)
 
 
-def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_towards_the_likelihood():
+def test_the_bound_rises_with_samples_of_a_wrong_posterior():
     exact = Exact()
     model = exact.model(shift=0.4, widen=1.3)
     truth = exact.log_likelihood().mean()
@@ -103,7 +103,7 @@ def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_towards_the_lik
     assert bound(model, exact, 1024).mean() == pytest.approx(truth, abs=0.005)
 
 
-def test_the_bound_rises_over_repeats_and_never_above_the_likelihood_but_for_the_noise():
+def test_the_bound_stays_below_the_likelihood_but_for_noise():
     exact = Exact()
     one = trained(exact.model(shift=0.4, widen=1.3), exact)
     truth = exact.log_likelihood().mean()
@@ -142,7 +142,7 @@ def trained(model: Autoencoder, exact: Exact) -> Trained:
     return Trained(model, OBJECTIVE, data, lambda index: torch.from_numpy(data.images[index]), 0)
 
 
-def test_rate_and_distortion_are_their_closed_forms_and_sum_to_the_elbo():
+def test_rate_and_distortion_are_exact_and_sum_to_the_elbo():
     exact = Exact()
     found = Likelihood(samples=256, images=400).measure(trained(exact.model(), exact), "test")
     assert found["rate"] == pytest.approx(exact.kl().mean(), abs=0.02)
@@ -154,7 +154,7 @@ def test_rate_and_distortion_are_their_closed_forms_and_sum_to_the_elbo():
     assert wrong["log_likelihood_256"] == pytest.approx(found["log_likelihood_256"], abs=0.05)
 
 
-def test_the_bound_is_measured_of_as_many_images_as_asked_and_the_same_each_time():
+def test_the_bound_is_of_as_many_images_as_asked():
     exact = Exact()
     one = trained(exact.model(0.4), exact)
     few = Likelihood(samples=2, images=150)

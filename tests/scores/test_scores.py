@@ -149,7 +149,7 @@ def test_a_model_that_returns_its_input_gains_nothing(digits):
         (Denoising(), BreastCancer(), "Denoising needs images"),
     ],
 )
-def test_scores_that_are_not_defined_are_refused_before_any_training(score, data, message):
+def test_undefined_scores_are_refused_before_any_training(score, data, message):
     likelihood = "gaussian" if data == BreastCancer() else "bernoulli"
     with pytest.raises(UserError, match=message):
         TrainConfig(data, MLP((8,)), 2, Reconstruction(likelihood), scores=(score,))

@@ -91,7 +91,7 @@ def test_a_study_is_searched_tracked_and_leaves_its_models(two):
     assert len(results.history) == 3 * 2 * 2
 
 
-def test_the_same_study_again_has_nothing_to_do_and_more_trials_extend_it(two, data_root):
+def test_the_same_study_does_nothing_and_more_trials_extend(two, data_root):
     again, _ = search(TWO, two.folder, data_root)
     assert len(again.optuna_study.trials) == 3
     more, _ = search(replace(TWO, n_trials=4), two.folder, data_root)
@@ -101,7 +101,7 @@ def test_the_same_study_again_has_nothing_to_do_and_more_trials_extend_it(two, d
     assert len(client.search_runs([experiment.experiment_id])) == 5
 
 
-def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(in_tmp, data_root):
+def test_failures_are_recorded_and_the_study_goes_on(in_tmp, data_root):
     study = Study("failing", failing, Minimize("val/mse"), sampler="grid")
     ledger, uri = search(study, in_tmp, data_root)
     assert ledger.counts() == {"COMPLETE": 1, "FAIL": 3}
@@ -116,7 +116,7 @@ def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(in_tmp, d
     assert states == trials["state"].to_dict()
 
 
-def test_an_early_stopped_trial_is_pruned_with_its_intermediate_values(in_tmp, data_root):
+def test_an_early_stop_is_pruned_with_intermediate_values(in_tmp, data_root):
     def rates(trial):
         rate = trial.suggest_categorical("rate", [1e-2, 1e-3, 1e-4, 1e-5])
         return TrainConfig(TINY, MLP((16,)), 3, Reconstruction(), replicas=1, epochs=6, learning_rate=rate)
@@ -171,7 +171,7 @@ class Behind(datetime):
         return super().now(tz) - timedelta(hours=5)
 
 
-def test_a_clock_that_goes_back_between_two_sessions_changes_nothing(two, in_tmp, data_root, monkeypatch):
+def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypatch):
     """Neither the machine's nor the time zone's; the oracle is the same study in one session."""
     marker = in_tmp / "back"
 
@@ -262,7 +262,7 @@ def test_the_reports_tables_have_the_columns_that_are_promised(two, in_tmp):
         ]
 
 
-def test_two_metrics_stop_a_trial_that_others_dominate_and_none_on_the_front(in_tmp, data_root):
+def test_two_metrics_stop_dominated_trials_and_no_others(in_tmp, data_root):
     def rates(trial):
         rate = trial.suggest_categorical("rate", [1e-2, 3e-3, 1e-5, 3e-6])
         return TrainConfig(TINY, MLP((16,)), 3, BetaVAE(1.0), replicas=1, epochs=6, learning_rate=rate)
@@ -314,7 +314,7 @@ WON = {1: "The best trial on val/kl is {} ", 2: "1 of 2 complete trials are Pare
 @pytest.mark.parametrize(
     ("metrics", "rule"), [(ONE, ASHA(1, 3)), ((*ONE, Maximize("val/active_units")), Pareto(1, 3))], ids=["one", "two"]
 )
-def test_a_stopped_trial_never_wins_though_its_value_under_a_warmup_was_the_lowest(in_tmp, data_root, metrics, rule):
+def test_a_stopped_trial_never_wins_by_its_warmup_value(in_tmp, data_root, metrics, rule):
     """The weight of the KL term grows from nothing, and the KL with it: the first epoch's is below all later ones."""
 
     def rates(trial):
@@ -403,7 +403,7 @@ def test_no_garbage_is_collected_while_ray_shuts_down():
 @pytest.mark.parametrize(
     ("cpus", "most", "threads"), [(4, None, 4), (0.5, None, 1), (4, "2", 2), (2, "8", 2), (4, "3,1", 3), (4, "", 4)]
 )
-def test_a_trial_computes_on_its_cpus_or_as_few_threads_as_a_person_wants(monkeypatch, cpus, most, threads):
+def test_a_trial_computes_on_its_cpus_or_fewer_threads(monkeypatch, cpus, most, threads):
     monkeypatch.delenv("OMP_NUM_THREADS")
     if most is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", most)

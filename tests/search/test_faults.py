@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from helpers.faults import study, table
 from helpers.searching import search
 from helpers.small import TINY
 from mlflow import MlflowClient
@@ -29,57 +30,6 @@ from aesearch.search.values import Progress
 from aesearch.tracking import Tracker, read_study
 
 
-@dataclass(frozen=True)
-class Faulty(BetaVAE):
-    """Does something bad in the middle of a training: the first time, or each time where ``marker`` is empty."""
-
-    fault: str = ""
-    marker: str = ""
-
-    def regulariser(self, output, target, step):
-        if self.fault and 0.5 < float(step.progress) < 1:
-            marker = Path(self.marker) if self.marker else None
-            if marker is None or not marker.exists():
-                if marker:
-                    marker.touch()
-                getattr(self, self.fault)()
-        return super().regulariser(output, target, step)
-
-    def die(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def blow(self):
-        raise RuntimeError("blown")
-
-    def hang(self):
-        time.sleep(600)
-
-    def hunger(self):
-        hoard = []
-        while True:
-            hoard.append(bytearray(os.urandom(1024) * 64 * 1024))
-            time.sleep(0.02)
-
-
-def study(name: str, fault: str = "", marker: str = "", **fields) -> Study:
-    """Three trials of 8 epochs; the second has the fault."""
-
-    def space(trial: optuna.Trial) -> TrainConfig:
-        beta = trial.suggest_categorical("beta", [1.0, 2.0, 4.0])
-        objective = Faulty(beta, fault=fault if beta == 2.0 else "", marker=marker)
-        return TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=objective, replicas=2, epochs=8)
-
-    options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1} | fields
-    return Study(name, space, Minimize("val/mse"), **options)
-
-
-def table(uri: str, name: str):
-    """Everything of the results but times."""
-    results = read_study(uri, name)
-    trials = results.trials.drop(columns=[c for c in results.trials if "seconds" in c])
-    return trials.set_index("param:beta"), results.history
-
-
 @pytest.fixture(scope="module")
 def whole(local_ray, tmp_path_factory, data_root):
     """The tables of an uninterrupted search without faults."""
@@ -89,7 +39,7 @@ def whole(local_ray, tmp_path_factory, data_root):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(in_tmp, data_root, whole):
+def test_a_trial_of_a_killed_worker_goes_on_from_checkpoint(in_tmp, data_root, whole):
     ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root)
     assert (in_tmp / "died").exists()
     assert ledger.counts() == {"COMPLETE": 3}
@@ -183,7 +133,7 @@ def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_worker_that_is_killed_between_two_trials_costs_neither(in_tmp, data_root, whole):
+def test_a_worker_killed_between_two_trials_costs_neither(in_tmp, data_root, whole):
     """Tune gives a trial to a worker that is dead by then, and calls that a failure of the trial."""
     uri = f"sqlite:///{in_tmp}/mlflow.db"
     ledger = Ledger.open(study("between"), in_tmp / "home")
@@ -211,7 +161,7 @@ def test_a_worker_that_is_killed_between_two_trials_costs_neither(in_tmp, data_r
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_trial_that_kills_each_worker_fails_and_the_study_goes_on(in_tmp, data_root):
+def test_a_trial_that_kills_workers_fails_and_others_go_on(in_tmp, data_root):
     ledger, uri = search(study("deadly", "die"), in_tmp, data_root)
     trials, _ = table(uri, "deadly")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
@@ -298,7 +248,7 @@ def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_root, whole, monkeypatch):
+def test_a_broken_search_is_begun_again_for_what_is_missing(in_tmp, data_root, whole, monkeypatch):
     """Tune's controller ends with whatever its searcher raises, as it does when Ray ends a worker for its memory."""
     sound = QueueSearcher.on_trial_result
     broken = []
@@ -319,7 +269,7 @@ def test_a_search_that_breaks_is_begun_again_for_what_is_missing(in_tmp, data_ro
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data_root, monkeypatch):
+def test_a_trial_that_breaks_searches_fails_others_go_on(in_tmp, data_root, monkeypatch):
     sound = QueueSearcher.on_trial_result
 
     def breaking(self, trial_id, result):
@@ -337,9 +287,9 @@ def test_a_trial_that_breaks_each_search_fails_and_the_others_go_on(in_tmp, data
 HUNGRY = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {folder!r}]
+sys.path.insert(0, {tests!r})
 import ray
-from test_faults import study, table
+from helpers.faults import study, table
 from helpers.searching import search
 
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
@@ -353,7 +303,7 @@ ray.shutdown()
 
 
 @pytest.mark.slow
-def test_a_trial_that_takes_all_memory_fails_and_the_study_goes_on(in_tmp, data_root):
+def test_a_trial_that_takes_all_memory_fails_others_go_on(in_tmp, data_root):
     """Ray's memory monitor is told to act 4 GiB above what the machine uses now."""
     memory = psutil.virtual_memory()
     threshold = (memory.total - memory.available + 4 * 2**30) / memory.total
@@ -364,7 +314,7 @@ def test_a_trial_that_takes_all_memory_fails_and_the_study_goes_on(in_tmp, data_
         "RAY_memory_monitor_refresh_ms": "100",
     }
     environment.pop("RAY_ADDRESS", None)
-    script = HUNGRY.format(tests=str(Path(__file__).parents[1]), folder=str(Path(__file__).parent), data=str(data_root))
+    script = HUNGRY.format(tests=str(Path(__file__).parents[1]), data=str(data_root))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -42,7 +42,7 @@ def test_trials_end_as_what_they_are(tmp_path: Path):
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
 
 
-def test_a_trial_without_a_searched_metric_is_known_before_it_is_trained(tmp_path: Path):
+def test_a_missing_searched_metric_is_known_before_training(tmp_path: Path):
     """The space is tried on a sample: what it makes but rarely, a study meets only on its way."""
 
     def rarely(trial: optuna.Trial) -> TrainConfig:
@@ -58,7 +58,7 @@ def test_a_trial_without_a_searched_metric_is_known_before_it_is_trained(tmp_pat
     ledger.close()
 
 
-def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path):
+def test_trials_of_a_dead_driver_keep_their_keys(tmp_path: Path):
     ledger = Ledger.open(make(), tmp_path)
     first = ledger.ask()
     ledger.tell(0, Outcome("COMPLETE", (1.0,)))
@@ -76,7 +76,7 @@ def test_a_dead_drivers_trials_are_asked_again_under_the_same_key(tmp_path: Path
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
-def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path: Path, sampler):
+def test_an_interrupted_search_proposes_the_same_trials(tmp_path: Path, sampler):
     def search(home: Path, interrupted: bool) -> list[dict[str, float]]:
         study = make(space=smooth, sampler=sampler, n_trials=14)
         ledger = Ledger.open(study, home)
@@ -109,7 +109,7 @@ def test_a_sampler_of_ones_own_draws_nothing_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_trial_that_ended_before_its_driver_died_is_not_run_again(tmp_path: Path, closed):
+def test_a_trial_that_ended_before_its_driver_is_not_rerun(tmp_path: Path, closed):
     ledger = Ledger.open(make(), tmp_path)
     ledger.ask()
     ledger.ask()

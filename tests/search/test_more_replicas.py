@@ -79,7 +79,7 @@ def study(name: str, replicas, folder: str = "", objective=Dying, **fields) -> S
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_replicas_that_are_added_are_those_that_would_have_been_there(in_tmp, data_root):
+def test_added_replicas_are_those_of_a_larger_trial(in_tmp, data_root):
     rule = Adaptive(1, 3)
     ledger, _ = search(study("adaptive", rule), in_tmp / "adaptive", data_root)
     assert ledger.counts() == {"COMPLETE": 3}
@@ -106,7 +106,7 @@ def test_replicas_that_are_added_are_those_that_would_have_been_there(in_tmp, da
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_part_whose_worker_is_killed_goes_on_and_comes_to_the_same(in_tmp, data_root):
+def test_a_part_of_a_killed_worker_comes_to_the_same(in_tmp, data_root):
     whole, _ = search(study("whole", Adaptive(1, 2), str(in_tmp)), in_tmp / "whole", data_root)
     steps = len((in_tmp / "steps.txt").read_text().splitlines())
     assert (in_tmp / "died").exists()
@@ -123,7 +123,7 @@ def test_a_part_whose_worker_is_killed_goes_on_and_comes_to_the_same(in_tmp, dat
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_what_is_done_when_its_worker_is_killed_is_not_done_again(in_tmp, data_root):
+def test_work_done_before_a_worker_is_killed_is_kept(in_tmp, data_root):
     killed = study("killed", Adaptive(1, 2), str(in_tmp), EndingBeforeItReports, n_trials=2)
     ledger, _ = search(killed, in_tmp / "killed", data_root)
     counts = [len(ledger.replicas(key)["val/mse"]) for key in ledger.trials()]

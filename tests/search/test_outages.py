@@ -24,7 +24,7 @@ from helpers.small import TINY
 from aesearch import Minimize, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.records import MOST_REASON
+from aesearch.records.record import MOST_REASON
 from aesearch.tracking import read_study
 
 LONG = "no\n such " + "very " * 2000 + "thing"
@@ -148,7 +148,7 @@ def small_disk(in_tmp) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_a_study_that_goes_on_once_there_is_room(small_disk, in_tmp, here):
+def test_a_study_on_a_full_disk_goes_on_once_there_is_room(small_disk, in_tmp, here):
     """Oracle: the results on disk when it was full, and the table of a study on a disk with room."""
     text = STUDY.replace("max_concurrent=2", "max_concurrent=1, checkpoint_seconds=0").replace("epochs=3", "epochs=8")
     (in_tmp / "small.py").write_text(text)

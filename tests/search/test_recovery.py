@@ -12,7 +12,8 @@ import pytest
 from helpers.small import make
 
 from aesearch.errors import UserError
-from aesearch.records import JSON_FILES, Record
+from aesearch.records import Record
+from aesearch.records.record import JSON_FILES
 from aesearch.search.ledger import Ledger
 from aesearch.search.state import move_aside
 from aesearch.search.values import Outcome
@@ -107,7 +108,7 @@ def test_an_empty_history_is_damaged_where_a_trial_has_a_result(home):
     refused(home, str(path), "is empty")
 
 
-def test_an_empty_history_of_a_trial_that_runs_and_a_torn_last_line_are_no_damage(home):
+def test_an_empty_history_and_a_torn_last_line_are_no_damage(home):
     """A worker that was killed leaves both; the trial goes on with what is whole."""
     trials = home / "s" / "trials"
     (trials / "00002" / "history.jsonl").write_text("")
@@ -148,7 +149,7 @@ def other_directions(path: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "must be an Optuna database"),
     ],
 )
-def test_a_ledger_that_is_not_the_studys_is_refused_before_a_record_is_overwritten(home, damage, what):
+def test_a_foreign_ledger_is_refused_before_any_overwrite(home, damage, what):
     """Trial 0 of a ledger begun anew would take the folder of the old trial 0."""
     path = home / "s" / "ledger.db"
     damage(path)
@@ -162,7 +163,7 @@ def test_a_ledger_that_is_gone_is_moved_aside_by_fresh_alone(home):
     assert results(home) == before
 
 
-def test_a_ledger_of_other_directions_is_refused_without_any_trial(tmp_path):
+def test_a_ledger_of_other_directions_is_refused(tmp_path):
     Ledger.open(make(), tmp_path).close()
     other_directions(tmp_path / "s" / "ledger.db")
     refused(tmp_path, "ledger.db", "none of the 0 trials")
@@ -177,7 +178,7 @@ sys.stdin.read()
 """
 
 
-def test_a_ledger_that_another_process_holds_is_told_and_lost_nothing(home):
+def test_a_ledger_held_by_another_process_loses_nothing(home):
     path = home / "s" / "ledger.db"
     before = results(home)
     command = [sys.executable, "-c", HOLD, str(path)]

@@ -56,7 +56,7 @@ def test_nothing_on_the_front_of_its_rung_is_stopped(costs, factor):
             assert any(dominates(other, cost) for other in front)
 
 
-def test_a_trial_that_enough_others_dominate_is_stopped_at_its_rung_only():
+def test_a_dominated_trial_is_stopped_at_its_rung_only():
     rungs = Pareto(1, 3).judge(10)
     assert sorted(rungs.reached) == [1, 3, 9]
     assert not rungs.stops(0, 1, (1.0, 1.0))
@@ -144,7 +144,7 @@ def test_hyperband_deals_its_brackets_as_the_paper_does():
     assert judge.stops(first + len(judge.dealt), 1, (9.0,))
 
 
-def test_the_median_rule_compares_the_best_with_running_averages():
+def test_the_median_rule_compares_best_with_running_averages():
     judge = Median(grace=2, least=3).judge(10)
     for key, curve in enumerate([(4.0, 2.0), (6.0, 4.0), (8.0, 6.0)]):
         for epoch, value in enumerate(curve, start=1):

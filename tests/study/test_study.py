@@ -63,7 +63,7 @@ def test_impossible_studies_are_refused(fields, message):
         make(**fields)
 
 
-def test_probes_are_the_same_each_time_and_find_conditional_parameters():
+def test_probes_repeat_and_find_conditional_parameters():
     one, other = make(), make()
     assert [config for _, config in one.probes] == [config for _, config in other.probes]
     assert set(one.distributions) == {"variational", "beta", "latent_dim"}
@@ -74,7 +74,7 @@ def test_overrides_and_seed_reach_every_configuration():
     assert {(config.epochs, config.replicas, config.seed) for _, config in study.probes} == {(7, 2, 5)}
 
 
-def test_a_grid_is_every_combination_of_a_conditional_space_in_order():
+def test_a_grid_is_every_combination_of_a_conditional_space():
     grid = make(sampler="grid", n_trials=None).grid()
     assert grid == [
         *({"variational": False, "latent_dim": n} for n in (2, 4, 6)),
@@ -106,7 +106,7 @@ def test_mnist_has_no_factors_to_search_over():
         make(space=digits, metrics=Maximize("val/mig")).check()
 
 
-def test_the_spec_changes_with_what_is_trained_and_not_with_how_much():
+def test_the_spec_changes_with_what_is_trained_not_how_much():
     spec = describe_study(make())
     assert describe_study(make(n_trials=9, max_concurrent=1)) == spec
     assert describe_study(make(seed=1)) != spec

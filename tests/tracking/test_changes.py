@@ -26,7 +26,7 @@ def add_replicas(record: Record) -> None:
 
 
 @pytest.mark.parametrize(("restarted", "back"), [(True, False), (False, False), (True, True)])
-def test_replicas_that_are_added_change_the_final_values_and_no_curve(uri, tmp_path, monkeypatch, restarted, back):
+def test_added_replicas_change_final_values_and_no_curve(uri, tmp_path, monkeypatch, restarted, back):
     """Even where they are added ``back`` in time, by the clock."""
     from aesearch.tracking import Tracker
 

@@ -105,7 +105,7 @@ def assert_all_once(uri: str, info: dict, records: Path) -> None:
         assert run.data.params.keys() == {"beta"}
 
 
-def test_a_server_that_is_down_at_the_start_has_everything_later(server, info, tmp_path):
+def test_a_server_down_at_the_start_has_everything_later(server, info, tmp_path):
     server.kill()
     record = begin(tmp_path, 0)
     tracker = opened(server.uri, info, tmp_path)
@@ -123,7 +123,7 @@ def test_a_server_that_is_down_at_the_start_has_everything_later(server, info, t
     assert read_study(server.uri, info["name"]).trials["state"].tolist() == ["PRUNED", "COMPLETE"]
 
 
-def test_a_server_that_is_killed_on_the_way_and_comes_back_has_everything(running, info, tmp_path):
+def test_a_server_killed_on_the_way_has_everything_later(running, info, tmp_path):
     record = begin(tmp_path, 0)
     tracker = opened(running.uri, info, tmp_path)
     epoch(record, 1)
@@ -175,7 +175,7 @@ def test_runs_whose_making_was_not_answered_are_found_again(proxy, running, info
     assert capsys.readouterr().out == "", "MLflow itself says nothing"
 
 
-def test_runs_that_are_made_after_they_were_asked_for_again_are_deleted(proxy, running, info, tmp_path):
+def test_runs_that_are_made_twice_are_deleted(proxy, running, info, tmp_path):
     proxy.late = 1
     tracker = opened(proxy.uri, info, tmp_path)
     client = MlflowClient(running.uri)
@@ -197,7 +197,7 @@ def test_runs_that_are_made_after_they_were_asked_for_again_are_deleted(proxy, r
     assert len(read_study(running.uri, info["name"]).trials) == 2
 
 
-def test_a_slow_server_holds_nobody_up_and_is_sent_the_rest_later(proxy, running, info, tmp_path):
+def test_a_slow_server_delays_nobody_and_gets_the_rest_later(proxy, running, info, tmp_path):
     proxy.seconds = 3
     write_trial(tmp_path, 0, "COMPLETE")
     write_trial(tmp_path, 1, "COMPLETE")
@@ -226,7 +226,7 @@ def test_a_server_that_is_lost_for_good_ends_in_time(info, tmp_path):
         send_all(tracker.uri, info, tmp_path)
 
 
-def test_metrics_measured_later_are_sent_beside_those_from_elsewhere(running, info, tmp_path):
+def test_later_metrics_are_sent_beside_those_from_elsewhere(running, info, tmp_path):
     from aesearch.tracking import add_scores
 
     def scores(name: str) -> dict:

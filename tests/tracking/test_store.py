@@ -13,16 +13,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from helpers.stores import new_store
 from helpers.tracked import INFO, track, write_trial
 from mlflow import MlflowClient
 
 from aesearch.errors import UserError
 from aesearch.tracking import Tracker, create_store, read_study, send_all
-
-
-@pytest.fixture
-def uri(in_tmp: Path) -> str:
-    return f"sqlite:///{in_tmp}/mlflow.db"
 
 
 def making(uri: str) -> subprocess.Popen[bytes]:
@@ -37,7 +33,8 @@ def tell(process: subprocess.Popen[bytes]) -> None:
     process.stdin.flush()
 
 
-def test_four_processes_make_a_store_at_once(uri, in_tmp):
+def test_four_processes_make_a_store_at_once(missing_uri, in_tmp):
+    uri = missing_uri
     started = [making(uri) for _ in range(4)]
     assert [process.stdout.readline() for process in started] == [b"ready\n"] * 4
     for process in started:
@@ -47,14 +44,16 @@ def test_four_processes_make_a_store_at_once(uri, in_tmp):
     assert not list(in_tmp.glob("*.tmp"))
 
 
-def test_a_store_that_is_there_is_left_alone(uri, in_tmp):
+def test_a_store_that_is_there_is_left_alone(missing_uri, in_tmp):
+    uri = missing_uri
     create_store(uri)
     before = (in_tmp / "mlflow.db").read_bytes()
     create_store(uri)
     assert (in_tmp / "mlflow.db").read_bytes() == before
 
 
-def test_a_store_whose_making_is_killed_is_not_there_and_is_made_again(uri, in_tmp):
+def test_a_store_whose_making_is_killed_is_made_again(missing_uri, in_tmp):
+    uri = missing_uri
     rng = random.Random(0)
     left = 0
     for _ in range(3):
@@ -82,7 +81,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_trial(folder / "records", 1, "PRUNED", epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        track(f"sqlite:///{folder}/mlflow.db", folder / "records", [0, 1])
+        track(new_store(folder / "mlflow.db"), folder / "records", [0, 1])
     return folder / "mlflow.db"
 
 
@@ -121,7 +120,7 @@ def of_optuna(path: Path) -> None:
         (of_optuna, "holds the tables of another program; "),
     ],
 )
-def test_what_is_no_store_is_refused_in_one_line_and_stays_as_it_is(sound, in_tmp, damage, what):
+def test_a_file_that_is_no_store_is_refused_and_kept(sound, in_tmp, damage, what):
     """Oracle: its bytes before and after; the study's table from the sound store, put back, and from another one."""
     path = in_tmp / "mlflow.db"
     uri, records = f"sqlite:///{path}", sound.parent / "records"
@@ -146,7 +145,7 @@ def test_what_is_no_store_is_refused_in_one_line_and_stays_as_it_is(sound, in_tm
     assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE", "PRUNED"]
 
 
-def test_a_store_that_is_lost_is_made_again_elsewhere_from_the_records(sound, in_tmp):
+def test_a_lost_store_is_made_again_from_the_records(sound, in_tmp):
     """An empty file is a store that is not there yet: filled in place, it would be lost if that were killed."""
     (in_tmp / "mlflow.db").touch()
     empty = (in_tmp / "mlflow.db").stat().st_ino
@@ -157,7 +156,7 @@ def test_a_store_that_is_lost_is_made_again_elsewhere_from_the_records(sound, in
     assert (in_tmp / "mlflow.db").stat().st_ino != empty
 
 
-def test_a_store_that_another_process_holds_for_a_moment_is_no_damage(sound, in_tmp):
+def test_a_store_that_another_process_holds_is_no_damage(sound, in_tmp):
     path = shutil.copy(sound, in_tmp / "mlflow.db")
     with closing(sqlite3.connect(path, check_same_thread=False)) as other:
         other.execute("begin exclusive")

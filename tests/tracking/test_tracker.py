@@ -102,7 +102,7 @@ def test_the_records_alone_give_the_same_results(uri, tmp_path):
     assert here.runs == {}
 
 
-def test_the_best_of_each_searched_metric_is_of_every_trial_that_ended(uri, tmp_path):
+def test_the_best_of_each_metric_is_of_all_ended_trials(uri, tmp_path):
     metrics = [
         ["val/mse", "minimize"],
         ["val/mig", "maximize"],
@@ -134,7 +134,7 @@ def test_the_best_of_each_searched_metric_is_of_every_trial_that_ended(uri, tmp_
     assert (point.step, point.timestamp) == (2, Record(tmp_path / "00001").history()[1]["time_ms"])
 
 
-def test_a_trial_that_was_interrupted_or_failed_goes_on_in_its_own_run(uri, tmp_path):
+def test_an_interrupted_or_failed_trial_keeps_its_run(uri, tmp_path):
     record = Record(tmp_path / "00000")
     write_trial(tmp_path, 0, "", epochs=1)
     track(uri, tmp_path, [], status="KILLED")
@@ -174,7 +174,7 @@ def test_a_study_begun_afresh_has_runs_of_its_own(uri, tmp_path):
     assert len(runs(uri)) == 4
 
 
-def test_the_newest_study_of_a_name_is_the_last_begun_though_the_clock_goes_back(uri, tmp_path, monkeypatch):
+def test_the_newest_study_is_the_last_begun_by_any_clock(uri, tmp_path, monkeypatch):
     write_trial(tmp_path / "old", 0, "FAIL", epochs=0, reason="old")
     track(uri, tmp_path / "old", [0])
     five_hours_ago(monkeypatch)
@@ -185,7 +185,7 @@ def test_the_newest_study_of_a_name_is_the_last_begun_though_the_clock_goes_back
     assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
 
 
-def test_a_trial_that_goes_on_while_the_clock_is_back_has_its_epochs_in_order(uri, tmp_path, monkeypatch):
+def test_epochs_stay_in_order_while_the_clock_is_back(uri, tmp_path, monkeypatch):
     write_trial(tmp_path, 0, "", epochs=2)
     track(uri, tmp_path, [0], status="KILLED")
     five_hours_ago(monkeypatch)
@@ -238,7 +238,8 @@ def test_a_trial_that_mlflow_refuses_holds_no_other_up(uri, in_tmp):
     assert [run.info.status for run in runs(uri)] == ["KILLED", "RUNNING", "FINISHED"]
 
 
-def test_unknown_stores_and_names_are_one_line(uri, in_tmp):
+def test_unknown_stores_and_names_are_one_line(missing_uri, in_tmp):
+    uri = missing_uri
     with pytest.raises(UserError, match=r"there is no MLflow store .*mlflow\.db"):
         read_study(uri, "s")
     track(uri, in_tmp, [])

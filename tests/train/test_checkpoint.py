@@ -14,7 +14,7 @@ from aesearch.objectives import VAE, BetaVAE, FactorVAE, Linear, Reconstruction
 from aesearch.train import Engine, TrainConfig, read_checkpoint, train, write_checkpoint
 from aesearch.train.description import FORMAT, describe
 
-CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=64)
+CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=32)
 
 CONFIGS = {
     "vae": CONFIG,
@@ -39,12 +39,12 @@ def interrupted(config, data, folder, after, **options):
 
 @pytest.mark.parametrize("vmapped", [False, True], ids=["looped", "vmapped"])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, tiny, tmp_path):
-    whole = list(train(config, tiny, engine=Engine(vmapped=vmapped)))
-    interrupted(config, tiny, tmp_path, 2, engine=Engine(vmapped=vmapped))
+def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, few, tmp_path):
+    whole = list(train(config, few, engine=Engine(vmapped=vmapped)))
+    interrupted(config, few, tmp_path, 2, engine=Engine(vmapped=vmapped))
     start, remarks = read_checkpoint(tmp_path, config, known=9)
     assert remarks == []
-    rest = list(train(config, tiny, engine=Engine(vmapped=vmapped), start=start))
+    rest = list(train(config, few, engine=Engine(vmapped=vmapped), start=start))
     assert [epoch.number for epoch in rest] == [3, 4]
     for epoch, expected in zip(rest, whole[2:], strict=True):
         assert epoch.metrics == expected.metrics
@@ -54,8 +54,8 @@ def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, 
         assert torch.equal(rest[-1].result.weights[name], tensor), name
 
 
-def test_the_two_newest_are_kept(tiny, tmp_path):
-    for epoch in train(CONFIG, tiny):
+def test_the_two_newest_are_kept(few, tmp_path):
+    for epoch in train(CONFIG, few):
         write_checkpoint(tmp_path, epoch.checkpoint(), CONFIG)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"epoch-00000{n}.{kind}" for n in (3, 4) for kind in ("json", "safetensors")]
@@ -102,8 +102,8 @@ def garble_the_manifest(path):
 @pytest.mark.parametrize(
     "damage", [truncate, flip, poison, poison_with_its_checksum, lose_the_manifest, garble_the_manifest]
 )
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, tiny, tmp_path):
-    for epoch in train(replace(CONFIG, epochs=2), tiny):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, few, tmp_path):
+    for epoch in train(replace(CONFIG, epochs=2), few):
         write_checkpoint(tmp_path, epoch.checkpoint(), CONFIG)
     damage(tmp_path / "epoch-000002.safetensors")
     start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
@@ -116,24 +116,24 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, tiny, tm
     assert len(remarks) == 2
 
 
-def test_one_of_another_configuration_is_passed_over(tiny, tmp_path):
-    interrupted(CONFIG, tiny, tmp_path, 1)
+def test_one_of_another_configuration_is_passed_over(few, tmp_path):
+    interrupted(CONFIG, few, tmp_path, 1)
     start, remarks = read_checkpoint(tmp_path, replace(CONFIG, learning_rate=0.5), known=9)
     assert start is None
     assert "it is of another configuration" in remarks[0]
 
 
-def test_one_of_other_replicas_is_refused(tiny, tmp_path):
-    interrupted(CONFIG, tiny, tmp_path, 1)
+def test_one_of_other_replicas_is_refused(few, tmp_path):
+    interrupted(CONFIG, few, tmp_path, 1)
     start, _ = read_checkpoint(tmp_path, CONFIG, known=9)
     with pytest.raises(ValueError, match="same configuration, replicas and kind of device"):
-        list(train(CONFIG, tiny, engine=Engine(vmapped=True), start=start))
+        list(train(CONFIG, few, engine=Engine(vmapped=True), start=start))
 
 
-def test_a_full_disk_leaves_no_half_checkpoint(tiny, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_half_checkpoint(few, tmp_path, monkeypatch):
     import os
 
-    first, *_ = train(CONFIG, tiny)
+    first, *_ = train(CONFIG, few)
     write_checkpoint(tmp_path, first.checkpoint(), CONFIG)
 
     def full(descriptor):

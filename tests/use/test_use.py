@@ -153,7 +153,7 @@ def test_detect_takes_another_rule_and_a_class_as_normal(models, in_tmp, capsys)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_exported_program_equals_the_model_and_needs_no_aesearch(models, in_tmp, name):
+def test_an_exported_program_needs_no_aesearch(models, in_tmp, name):
     assert use(models, name, "export") == 0
     model = load_model(models / name)
     program = torch.export.load("out/model.pt2").module()
