@@ -1,11 +1,13 @@
-"""The Python in the pages runs."""
+"""The Python in the pages runs, and what CONTRIBUTING names is there."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.doc_blocks import PAGES, blocks
+from helpers.doc_blocks import PAGES, ROOT, blocks
 from helpers.small import TINY
 
 from aesearch import Study, TrainConfig, load_study
@@ -58,3 +60,25 @@ def test_a_configuration_of_a_page_is_one():
     code = blocks("docs/models.md")[0].code
     exec(code.replace("\nTrainConfig(", "\nshown = TrainConfig("), names)
     assert isinstance(names["shown"], TrainConfig)
+
+
+def test_every_file_that_contributing_names_is_there():
+    """A name without a suffix is of a file or of a folder, whichever it is today."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    # Commits show files of their own time.
+    today = re.sub(r"`git show [^`]+`", "", text)
+    names = set(re.findall(r"`((?:aesearch|tests|docs|helpers|studies|benchmarks)/[\w./]*)`", today))
+    assert len(names) > 15
+    places = {name: ROOT / ("tests" if name.startswith("helpers/") else "") / name for name in names}
+    assert [name for name, path in places.items() if not (path.exists() or path.with_suffix(".py").exists())] == []
+
+
+def test_every_commit_that_contributing_shows_has_its_file():
+    shown = re.findall(r"`git show ([0-9a-f]{7,}) -- (\S+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(shown) == 6
+    for commit, path in shown:
+        command = ["git", "cat-file", "-e", f"{commit}:{path}"]
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if "invalid object name" in found.stderr or "not a git repository" in found.stderr:
+            pytest.skip("this copy of the repository lacks its history")
+        assert found.returncode == 0, f"{commit} has no {path}"
