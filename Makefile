@@ -10,12 +10,13 @@ run: $(READY)
 	$(BIN)/python -m aesearch run studies/beta_sweep.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/helpers/doc_blocks.py
 
 setup: $(READY)
 

@@ -1,5 +1,6 @@
-"""What is done to an image before it is encoded; the reconstruction is held against the clean one.
+"""Corruptions of an image before it is encoded.
 
+The reconstruction is compared with the clean image.
 Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008.
 """
 
@@ -22,7 +23,10 @@ class Corruption(ABC):
 
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
-    """Adds normal noise with standard deviation ``std`` (pixels are in [0, 1]); the result is not clipped."""
+    """Normal noise with standard deviation ``std``, added to each pixel.
+
+    Pixels are in [0, 1]; the result is not clipped.
+    """
 
     std: float = 0.3
 
@@ -36,7 +40,10 @@ class GaussianNoise(Corruption):
 
 @dataclass(frozen=True)
 class Masking(Corruption):
-    """Sets each pixel (or column of a table) to 0 with probability ``rate``, in all its channels."""
+    """Zeros in place of each pixel with probability ``rate``, in all its channels.
+
+    In a table, a pixel is a column.
+    """
 
     rate: float = 0.25
 
@@ -49,7 +56,10 @@ class Masking(Corruption):
 
 @dataclass(frozen=True)
 class SaltAndPepper(Corruption):
-    """Sets each pixel to 0 or to 1, either with probability ``rate`` / 2, in all its channels."""
+    """Zeros and ones in place of pixels, either with probability ``rate`` / 2.
+
+    A pixel changes in all its channels at once.
+    """
 
     rate: float = 0.1
 
@@ -63,7 +73,7 @@ class SaltAndPepper(Corruption):
 
 
 def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A number in [0, 1) for each pixel, (B, 1, H, W)."""
+    """Draw a number in [0, 1) for each pixel, (B, 1, H, W)."""
     return torch.rand((len(x), 1, *x.shape[2:]), generator=generator, device=x.device)
 
 

@@ -1,4 +1,7 @@
-"""What a study would cost: time, memory and disk, from a probe of its smallest and its largest models."""
+"""Plans: time, memory and disk of a study, from a probe of its models.
+
+The smallest and the largest model of each kind are probed.
+"""
 
 import math
 import os
@@ -36,7 +39,10 @@ DRIVER_BYTES = 1.2e9  # of memory, of the driver and of Ray's own processes
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial costs: seconds; bytes of its model, of a checkpoint, of its process's and of its GPU's memory."""
+    """Cost of one trial, in seconds and bytes.
+
+    Bytes are of its model, of a checkpoint, and of its process's and its GPU's memory.
+    """
 
     seconds: float
     model: float
@@ -47,7 +53,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would cost, on this machine, of ``trials`` trials, ``concurrent`` at once.
+    """Plan of a study of ``trials`` trials on this machine, ``concurrent`` at once.
 
     seconds: of wall time; low, high: between these in 19 of 20 cases, as far as a probe can tell. sample: of a random
     sample of the space, or of each trial of a grid. hours: of the CPUs or GPUs that trials hold. disk, memory: bytes,
@@ -68,7 +74,10 @@ class Plan:
 
 
 def work(config: TrainConfig) -> float:
-    """Floating-point operations of a training step of one replica, by its forward pass."""
+    """Count the floating-point operations of a training step of one replica.
+
+    They follow from its forward pass.
+    """
     model = config.build().eval()
     x = torch.zeros(2, *config.data.shape)
     label = torch.zeros(2, dtype=torch.long) if config.conditional else None
@@ -79,7 +88,10 @@ def work(config: TrainConfig) -> float:
 
 
 def make_plan(study: Study, data: Path, trials: int) -> Plan:
-    """Probe a study's smallest and largest models of each kind, as many at once as would train at once."""
+    """Probe a study's smallest and largest models of each kind, and plan it.
+
+    As many are probed at once as would train at once.
+    """
     cpus, gpus, concurrent = study.shares(trials, os.cpu_count() or 1, torch.cuda.device_count())
     configs = _configs(study, trials)
     kinds: dict[str, list[TrainConfig]] = {}
@@ -105,7 +117,10 @@ def make_plan(study: Study, data: Path, trials: int) -> Plan:
 
 
 def _configs(study: Study, trials: int) -> list[TrainConfig]:
-    """The trials of a grid in their order, or evenly some of a large one; of other searches a random sample."""
+    """List the configurations that a plan counts.
+
+    Those of a grid in their order, or evenly some of a large one; of other searches a random sample.
+    """
     if study.sampler != "grid":
         return [config for _, config in study.probes]
     points = study.grid()[:trials]
@@ -115,7 +130,7 @@ def _configs(study: Study, trials: int) -> list[TrainConfig]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A probe of a configuration: the work of a step, steps of an epoch, seconds, bytes."""
+    """Measurements of a probe: work of a step, steps of an epoch, seconds, bytes."""
 
     work: float
     steps: int
@@ -129,7 +144,7 @@ class Measured:
 
 
 def _kind(config: TrainConfig) -> str:
-    """What has costs of its own, apart from its size."""
+    """Name what has costs of its own, apart from its size."""
     parts = (config.network, config.objective, config.code, config.data, config.corrupts)
     return f"{[type(part).__name__ for part in parts]} {config.precision} {config.scores}"
 
@@ -163,7 +178,7 @@ def _measure(task: tuple[bytes, Path, str]) -> Measured:
 
 
 def _together(measured: Sequence[Measured]) -> Measured:
-    """Of probes of one configuration at once: their mean times, their largest sizes."""
+    """Merge probes of one configuration at once: mean times, largest sizes."""
     return replace(
         measured[0],
         step=fmean(one.step for one in measured),
@@ -175,7 +190,10 @@ def _together(measured: Sequence[Measured]) -> Measured:
 
 
 def _cost(config: TrainConfig, ends: tuple[Measured, Measured]) -> Cost:
-    """What a trial of ``config`` costs, by its work between the smallest and the largest of its kind."""
+    """Estimate the cost of a trial, by its work between the smallest and the largest.
+
+    Both are of its kind.
+    """
     small, large = ends
     share = (work(config) - small.work) / (large.work - small.work) if large.work > small.work else 0.5
 
@@ -194,7 +212,10 @@ def _cost(config: TrainConfig, ends: tuple[Measured, Measured]) -> Cost:
 
 
 def makespan(seconds: Sequence[float], concurrent: int) -> float:
-    """When the last of trials ends that take so many ``seconds`` and begin in turn, as soon as there is room."""
+    """Compute when the last of some trials ends.
+
+    They take so many ``seconds`` and begin in turn, as soon as there is room.
+    """
     ends = [0.0] * concurrent
     for one in seconds:
         heapreplace(ends, ends[0] + one)
@@ -238,7 +259,10 @@ def _summed(
 
 
 def quick(study: Study, data: Path, trials: int) -> float:
-    """Seconds of a study, at the most, by the counts of operations alone or by a few steps of the largest model."""
+    """Estimate the seconds of a study from above.
+
+    Counts of operations alone, or a few steps of the largest model, tell them.
+    """
     _, gpus, concurrent = study.shares(trials, os.cpu_count() or 1, torch.cuda.device_count())
     largest = max((config for _, config in study.probes), key=lambda config: work(config) * config.epochs)
     loaded = largest.data.load(data)
@@ -251,7 +275,7 @@ def quick(study: Study, data: Path, trials: int) -> float:
 
 
 def lines(plan: Plan, study: Study) -> list[str]:
-    """A plan in words."""
+    """Write a plan in words."""
     replicas = study.adaptive or study.probes[0][1].replicas
     holds = f"gpus={study.gpus:g}" if study.gpus else f"cpus={study.cpus:g}" if not plan.device else "a share of a GPU"
     sizes = sorted(plan.sample, key=lambda cost: cost.seconds)
@@ -279,7 +303,7 @@ def lines(plan: Plan, study: Study) -> list[str]:
 
 
 def span(seconds: float) -> str:
-    """A time in two units at most."""
+    """Write a time in two units at most."""
     if seconds < 90:
         return f"{seconds:.2g} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Protocols: what a metric's figure belongs to. Figures of two protocols are never compared."""
+"""Protocols: how metrics are estimated; values of two are never compared."""
 
 import hashlib
 from collections.abc import Mapping
@@ -60,8 +60,10 @@ REGRESSORS = ("boosted_trees", "sklearn_boosted_trees", "random_forest", "lasso"
 
 @dataclass(frozen=True)
 class Protocol:
-    """How codes and factors are drawn and metrics on them estimated. Write a variant as ``replace(dlib, name=...)``.
+    """Protocol: how codes and factors are drawn, and how metrics are estimated.
 
+    Write a variant as ``replace(dlib, name=...)``.
+    Write a variant as ``replace(dlib, name=...)``.
     draws: "all" draws points with replacement from all images, whatever their split, so that each combination of the
     factors is equally likely; "split" without replacement from the split that is measured, as many as it has at most.
     points, test_points: to fit on, and to judge on; with no test_points, the former are judged on themselves.
@@ -130,8 +132,10 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """Eight hexadecimal digits that change with every field but the name and the set of metrics, and with the
-        estimators."""
+        """Eight hexadecimal digits that identify the estimates.
+
+        They change with the estimators and with every field but the name and the set of metrics.
+        """
         defaults = {each.name: each.default for each in fields(self)}
         hashed = {
             name: value
@@ -139,27 +143,26 @@ class Protocol:
             if name in HASHED or (name not in ("name", "metrics") and value != defaults[name])
         }
         hashed["active"] = float(self.active)  # 0 and 0.0 are equal, but written differently
-        return hashlib.sha256(repr((ESTIMATORS, sorted(hashed.items()), *sorted(RAISED.items()))).encode()).hexdigest()[
-            :8
-        ]
+        entries = (ESTIMATORS, sorted(hashed.items()), *sorted(RAISED.items()))
+        return hashlib.sha256(repr(entries).encode()).hexdigest()[:8]
 
     def decides(self, metric: str) -> tuple[str, ...]:
-        """The names of the fields that decide the values of a metric."""
+        """Name the fields that decide the values of a metric."""
         every = tuple(each.name for each in fields(self) if each.name not in ("name", "metrics"))
         return DRAWN + READ[metric] if metric in READ else every
 
     @property
     def posterior(self) -> bool:
-        """Whether codes must have a posterior."""
+        """True where codes must have a posterior."""
         return self.codes == "sampled" or self.mig == "posteriors"
 
     def counts(self, factor: str) -> bool:
-        """Whether a factor of that name counts."""
+        """Tell whether a factor of that name counts."""
         return factor not in self.without
 
     @property
     def prefix(self) -> str:
-        """What the names of its metrics begin with; nothing for the protocol of every epoch."""
+        """Beginning of its metrics' names; empty for the protocol of every epoch."""
         return "" if self.name == epoch.name else f"{self.name}."
 
     def describe(self) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Metrics of trained models that are kept already: measured again, or for the first time, without training anything."""
+"""Scores of kept models: metrics measured again or for the first time.
+
+Nothing is trained.
+"""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +55,10 @@ ACROSS = "study."
 
 @dataclass(frozen=True)
 class Task:
-    """A trial whose model is to be scored. study: its file and the trial's parameters, for its own types, or None."""
+    """Trial whose model is to be scored.
+
+    study: its file and the trial's parameters, where it has types of its own, or None.
+    """
 
     key: int
     folder: Path
@@ -62,8 +68,9 @@ class Task:
 
 
 def chosen(metrics: Sequence[str], protocol: str, known: Mapping[str, Mapping[str, Any]]) -> list[Score | Comparison]:
-    """What the names on the command line stand for. Raises UserError for unknown ones.
+    """Find the scores and comparisons that the names on the command line mean.
 
+    Raises UserError for unknown names.
     known: the protocols that the study has figures of. Where one has the name, but is not the same (an estimator has
     changed since), the new figures get the hash into their names: they never share a column with the old ones.
     """
@@ -85,8 +92,10 @@ def _under(protocol: Protocol, metrics: tuple[str, ...]) -> Disentanglement:
 def rescore(
     results: Results, scores: Sequence[Score], data: Path, workers: int, study: Path | None
 ) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
-    """The ``scores`` of each complete trial's model as of scores.json, with its key, in the order in which they end.
+    """Measure ``scores`` of each complete trial's model; give key and scores.json.
 
+    Trials come in the order in which they end.
+    Trials come in the order in which they end.
     What a trial has already is not measured again. study: its file, needed where it defines types of its own.
     A trial whose model cannot be read, or cannot have a score, gives the reason. Raises UserError where all are so.
     """
@@ -112,7 +121,10 @@ def rescore(
 
 
 def _one_thread() -> None:
-    """Two processes of two threads each on two cores are many times slower than of one each."""
+    """Limit this process to one thread.
+
+    Two processes of two threads each on two cores are many times slower than of one each.
+    """
     torch.set_num_threads(1)
 
 
@@ -135,7 +147,10 @@ def _names(score: Score | Comparison) -> set[str]:
 
 
 def score_trial(task: Task) -> dict[str, Any]:
-    """The metrics of one trial's model, a value per replica, with their references and protocols."""
+    """Measure the metrics of one trial's model, a value per replica.
+
+    Their references and protocols come with them.
+    """
     config, trained = load(task.folder, task.data, task.study)
     for score in task.scores:
         config.check_score(score)
@@ -149,7 +164,7 @@ def score_trial(task: Task) -> dict[str, Any]:
 def load(
     folder: Path, root: Path, study: tuple[Path, Mapping[str, Any]] | None = None
 ) -> tuple[TrainConfig, list[Trained]]:
-    """The configuration of a model's folder, and its replicas as scores see them."""
+    """Load the configuration of a model's folder, and its replicas for scores."""
     config = _own_config(*study) if study and not _readable(folder) else None
     saved = read_model(folder, config)
     replicas = len(next(iter(saved.weights.values())))
@@ -166,7 +181,7 @@ def load(
 
 @lru_cache(maxsize=1)
 def _data(dataset: Dataset, root: Path) -> Data:
-    """Loaded once for all models of a study."""
+    """Load a data set, once for all models of a study."""
     return dataset.load(root)
 
 
@@ -179,7 +194,10 @@ def _readable(folder: Path) -> bool:
 
 
 def _own_config(study: Path, params: Mapping[str, Any]) -> TrainConfig:
-    """The configuration of a trial by the study file, whose types a saved one cannot name."""
+    """Make the configuration of a trial by the study file.
+
+    A saved configuration cannot name types of the file.
+    """
     import optuna
 
     from aesearch.study import load_study
@@ -200,8 +218,9 @@ class _Images:
 def compare(
     results: Results, comparisons: Sequence[Comparison], data: Path, study: Path | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The ``comparisons`` of all models of a study, every replica of every complete trial, as ``rescore`` gives scores.
+    """Measure ``comparisons`` of all models of a study: every replica of every trial.
 
+    The result has the form of that of ``rescore``.
     Raises UserError where the models are not of the same data, or there are fewer than two.
     """
     if not comparisons:

@@ -1,4 +1,7 @@
-"""What MLflow calls to serve a model: ``mlflow.pyfunc.load_model`` and ``mlflow models predict``."""
+"""Functions that MLflow calls to serve a model.
+
+``mlflow.pyfunc.load_model`` and ``mlflow models predict`` use them. Saved models name this file's path.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,10 @@ class Served:
         self.model = model
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
-        """Items (N, C, H, W) to reconstructions (N, C, H, W), codes (N, L) or anomaly scores (N,).
+        """Compute reconstructions, codes or anomaly scores of items (N, C, H, W).
 
-        params: ``output`` chooses: reconstruction (the default), code or error. Raises UserError.
+        params: ``output`` is reconstruction (the default, (N, C, H, W)), code (N, L) or error (N,).
+        Raises UserError for another output or shape.
         """
         output = (params or {}).get("output", "reconstruction")
         if output not in OUTPUTS:

@@ -1,8 +1,8 @@
-"""Does a worker that has many trials in turn stay as it was: its memory flat, a trial the same first and last?
+"""Check that a worker of many trials stays as it was: its memory and results.
 
     python benchmarks/actor.py [--trials 100]
 
-The first, the middle and the last trial are the same; the others differ in width, so that what leaks would grow.
+The first, the middle and the last trial are the same. The others differ in width, so that a leak would show.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Do adaptive replicas find the front that five replicas of every trial find, and for how much less training?
+"""Compare adaptive replicas with five of every trial: the front and the training.
 
 python benchmarks/adaptive.py     5 random searches of 16 trials of the main job's space: about an hour on one core
 python benchmarks/adaptive.py --kl --epochs 3     MSE against KL, where nearly all is on the front: a quarter of an hour
@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,10 +31,10 @@ Costs = NDArray[np.float64]
 
 
 def trained(study: Study, searches: int, trials: int, epochs: int | None, file: Path, root: Path) -> list[list[Costs]]:
-    """The costs (MOST, M) of each trial of each search; ``file`` has those that were trained before."""
+    """Train what ``file`` lacks; give the costs (MOST, M) of each search's trials."""
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     known = {(line["seed"], line["key"]): line for line in lines}
-    found = []
+    found: list[list[Costs]] = []
     for seed in range(searches):
         sampler = optuna.samplers.RandomSampler(seed=seed)
         search = optuna.create_study(sampler=sampler, directions=study.directions)
@@ -43,7 +44,8 @@ def trained(study: Study, searches: int, trials: int, epochs: int | None, file: 
             config = replace(config, replicas=MOST, scores=(), seed=seed, epochs=epochs or config.epochs)
             if (seed, key) not in known:
                 *_, last = train(config, config.data.load(root))
-                line = {"seed": seed, "key": key}
+                assert last.result is not None
+                line: dict[str, Any] = {"seed": seed, "key": key}
                 line |= {metric.name: last.result.metrics[metric.name] for metric in study.searched}
                 with file.open("a") as values:
                     values.write(json.dumps(line) + "\n")
@@ -58,7 +60,7 @@ def members(costs: Sequence[Costs]) -> set[int]:
 
 
 def race(full: Sequence[Costs], rule: Adaptive) -> tuple[float, set[int]]:
-    """(share of the training of all replicas, the front that is found)."""
+    """Replay a rule; give its share of the training of all replicas, and its front."""
     have = [rule.first] * len(full)
     while wanted := more([costs[:count] for costs, count in zip(full, have, strict=True)], rule):
         for i, count in wanted.items():

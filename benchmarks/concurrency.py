@@ -1,4 +1,4 @@
-"""Two trials at once on two cores against one trial alone, through Ray as a study runs them.
+"""Compare two trials at once on two cores with one alone, as a study runs them.
 
     python benchmarks/concurrency.py [--rounds 5]
 
@@ -27,7 +27,7 @@ from aesearch.train import train
 DATA = Path.home() / ".cache" / "aesearch"
 
 
-def space(trial: optuna.Trial) -> TrainConfig:
+def space(trial: optuna.trial.BaseTrial) -> TrainConfig:
     return TrainConfig(
         data=Sprites(resolution=32, scales=3, orientations=8, positions=16),
         network=MLP((128, 128)),
@@ -39,18 +39,19 @@ def space(trial: optuna.Trial) -> TrainConfig:
 
 
 def seconds_per_trial(at_once: int) -> float:
-    """The mean time in which a trial trains and is measured, with so many at once."""
+    """Measure the mean time of a trial, training and metrics, with so many at once."""
     study = Study("concurrency", space, Minimize("val/mse"), n_trials=2 * at_once, max_concurrent=at_once)
     ledger = Ledger.open(study, Path(tempfile.mkdtemp()))
     run_study(ledger, Where(None, DATA), lambda key: None, lambda running, shares: None)
     # Each worker's first trial also warms it up.
     warm = [ledger.record(key).history() for key in range(at_once, 2 * at_once)]
     ledger.close()
-    return sum(line["train_seconds"] + line["metric_seconds"] for history in warm for line in history) / at_once
+    seconds = sum(line["train_seconds"] + line["metric_seconds"] for history in warm for line in history)
+    return float(seconds / at_once)
 
 
 def bare_training(_: int) -> float:
-    """The seconds of the same training without Ray, on one thread."""
+    """Time the same training without Ray, on one thread, in seconds."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     config = space(optuna.trial.FixedTrial({"beta": 2.0}))
@@ -65,7 +66,7 @@ def bare_ratio(pool: ProcessPoolExecutor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,4 +1,6 @@
-"""The training core on a GPU: replicas vmapped or in turn, as CUDA graphs or eagerly, against a textbook loop.
+"""Time the training core on a GPU against a textbook loop.
+
+Replicas are vmapped or in turn, as CUDA graphs or eagerly.
 
     python benchmarks/gpu.py [--rounds 5] [--check]
 
@@ -73,8 +75,10 @@ def ours(config: TrainConfig, data: Data, engine: Engine) -> Callable[[], None]:
 
 
 def textbook(config: TrainConfig, data: Data, compiled: bool) -> Callable[[], None]:
-    """Replicas in turn; batches copied from the host, loss.item() at each step."""
+    """Make a loop of replicas in turn, with copied batches and loss.item() each step."""
     images = torch.from_numpy(data.images[data.train]).float() / 255
+    assert isinstance(config.objective, BetaVAE)
+    beta = config.objective.beta
 
     def loop(_: int) -> Iterator[None]:
         model: Any = config.build().cuda()
@@ -89,7 +93,7 @@ def textbook(config: TrainConfig, data: Data, compiled: bool) -> Callable[[], No
                 mean, log_var = output.code.mean, output.code.log_var
                 rec = nn.functional.binary_cross_entropy_with_logits(output.logits[0], x, reduction="sum")
                 kl = -0.5 * torch.sum(1 + log_var - mean.pow(2) - log_var.exp())
-                loss = (rec + config.objective.beta * kl) / len(x)
+                loss = (rec + beta * kl) / len(x)
                 loss.backward()
                 optimizer.step()
                 loss.item()
@@ -171,7 +175,7 @@ def check(objectives: list[Objective]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()

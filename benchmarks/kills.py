@@ -1,4 +1,4 @@
-"""Does a study survive? Each round does it harm at a random moment and then gives the same command again.
+"""Harm a study at a random moment, give its command again, and count faults.
 
 python benchmarks/kills.py                  kill -9 of the driver: 20 rounds of a study of 12 trials, about 20 minutes
 python benchmarks/kills.py --of interrupt   Ctrl-C
@@ -83,7 +83,7 @@ study = Study(
 
 
 def begin(folder: Path) -> list[str]:
-    """A folder with the study; the command that runs it."""
+    """Make a folder with the study, and the command that runs it."""
     folder.mkdir()
     text = STUDY.format(trace=folder / "trace.txt", replicas=REPLICAS, epochs=EPOCHS, trials=TRIALS)
     (folder / "killed.py").write_text(text)
@@ -91,7 +91,7 @@ def begin(folder: Path) -> list[str]:
 
 
 def run(command: list[str], folder: Path) -> float:
-    """Run to the end; the seconds that it took."""
+    """Run a command to its end; give its seconds."""
     started = time.monotonic()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
@@ -100,10 +100,7 @@ def run(command: list[str], folder: Path) -> float:
 
 
 def harm(what: str, command: list[str], folder: Path, after: float, trained: bool, server: Server | None) -> float:
-    """Do harm so many seconds after the driver's start, or after its first step of training.
-
-    Returns the seconds that the driver then took to end.
-    """
+    """Do harm ``after`` so many seconds of the driver or of its training."""
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
         while trained and not (folder / "trace.txt").exists():
             time.sleep(0.01)
@@ -128,7 +125,7 @@ def harm(what: str, command: list[str], folder: Path, after: float, trained: boo
 
 
 def kill_worker(driver: subprocess.Popen[bytes]) -> None:
-    """Kill the process that trains, or that which comes next; none if the study ends before."""
+    """Kill the process that trains, or the next one; none if the study ends before."""
     while driver.poll() is None:
         for process in psutil.Process(driver.pid).children(recursive=True):
             with suppress(psutil.Error):
@@ -139,7 +136,7 @@ def kill_worker(driver: subprocess.Popen[bytes]) -> None:
 
 
 def finished(folder: Path) -> dict[str, bytes]:
-    """The results of the trials that have ended."""
+    """Read the results of the trials that have ended."""
     trials = folder / ".aesearch" / "killed" / "trials"
     return {path.parent.name: path.read_bytes() for path in trials.glob("*/result.json")}
 
@@ -150,13 +147,13 @@ def table(folder: Path) -> str:
 
 
 def trained_seconds(folder: Path) -> float:
-    """From the first trial's begin to the last one's end."""
+    """Measure the seconds from the first trial's begin to the last one's end."""
     trials = sorted((folder / ".aesearch" / "killed" / "trials").iterdir())
     return (trials[-1] / "state.json").stat().st_mtime - (trials[0] / "trial.json").stat().st_mtime
 
 
 def judge(folder: Path, uri: str, before: dict[str, bytes], expected: str) -> Counter[str]:
-    """What went wrong, and what was there."""
+    """Count faults and facts of a study that was harmed."""
     found: Counter[str] = Counter()
     after = finished(folder)
     found["finished trials when killed"] = len(before)
@@ -167,6 +164,7 @@ def judge(folder: Path, uri: str, before: dict[str, bytes], expected: str) -> Co
     found["steps trained twice"] = sum(count - REPLICAS for count in trace.values() if count > REPLICAS)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("killed")
+    assert experiment is not None, "MLflow lacks the study"
     runs = client.search_runs([experiment.experiment_id])
     keys = [run.data.tags["aesearch.trial"] for run in runs if "aesearch.trial" in run.data.tags]
     found["MLflow runs too many"] = len(runs) - TRIALS - 1 + len(keys) - len(set(keys))

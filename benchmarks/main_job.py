@@ -1,4 +1,4 @@
-"""The main job: wall time, peak memory of all its processes, and whether the trade-off is really there.
+"""Measure the main job: wall time, peak memory, and the trade-off that it finds.
 
     python benchmarks/main_job.py [--keep DIR]
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def memory(process: psutil.Process) -> int:
-    """The PSS of a process and all below it, in bytes."""
+    """Sum the PSS of a process and all below it, in bytes."""
     total = 0
     for one in [process, *process.children(recursive=True)]:
         try:
@@ -35,7 +35,7 @@ def memory(process: psutil.Process) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path)
     folder = parser.parse_args().keep or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def main() -> None:
     timed = read_study(f"sqlite:///{folder.absolute()}/mlflow.db", "beta_sweep").trials
     busy = (timed["train_seconds"] + timed["metric_seconds"]).sum() / (os.cpu_count() or 1)
     low = trials[trials["beta"] < 0.5]
-    spearman = trials[["beta", "test/mse"]].corr("spearman").iloc[0, 1]
+    spearman = trials["beta"].corr(trials["test/mse"], method="spearman")
     print_table(
         ["what", "asked", "measured"],
         [

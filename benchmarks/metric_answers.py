@@ -1,8 +1,11 @@
-"""How each metric answers to six constructed codes, on dSprites' factor sizes: docs/metrics.png. A minute or two.
+"""Draw docs/metrics.png: each metric of six constructed codes.
 
-python benchmarks/metric_answers.py
+    python benchmarks/metric_answers.py [--figure docs/metrics.png]
+
+The factors have the sizes of dSprites'. A minute or two.
 """
 
+import argparse
 from pathlib import Path
 
 import matplotlib as mpl
@@ -28,7 +31,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "metrics.png"
 
 
 def codes_and_factors(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (n, 10) that carry the factors (n, 5) in one of the six ways."""
+    """Draw codes (n, 10) that carry the factors (n, 5) in one of the six ways."""
     rng = np.random.default_rng(seed)
     factors = np.stack([rng.integers(0, size, n) for size in SIZES], axis=1)
     noise = rng.normal(size=(n, 10))
@@ -70,7 +73,7 @@ def answers(kind: str) -> dict[str, float]:
     }
 
 
-def draw(table: np.ndarray, names: list[str]) -> None:
+def draw(table: np.ndarray, names: list[str], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 7.5), layout="constrained")
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
@@ -86,11 +89,13 @@ def draw(table: np.ndarray, names: list[str]) -> None:
         "10,000 points, L = 10. Top: one code per factor; middle: one factor per code; bottom: is it there at all?",
         fontsize=9,
     )
-    FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, dpi=120)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
+    path = parser.parse_args().figure
     found = {kind: answers(kind) for kind in KINDS}
     names = list(found["noise"])
     table = np.array([[found[kind][name] for kind in KINDS] for name in names])
@@ -98,7 +103,7 @@ def main() -> None:
         ["metric", *KINDS],
         [[name, *(f"{value:.3f}" for value in row)] for name, row in zip(names, table, strict=True)],
     )
-    draw(table, names)
+    draw(table, names, path)
 
 
 if __name__ == "__main__":

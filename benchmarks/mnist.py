@@ -1,4 +1,4 @@
-"""What each kind of autoencoder reaches on MNIST, beside the figures of a textbook and those that were asked for.
+"""Train each kind of autoencoder on MNIST; compare with a textbook and goals.
 
     python benchmarks/mnist.py [--root ../shared/data] [--jobs 2] [--device cpu] [--only NAME ...]
 
@@ -28,12 +28,13 @@ from aesearch.objectives import VAE, BetaVAE, Reconstruction, Sparse
 from aesearch.scores import Detection, Probe
 from aesearch.train import Result, TrainConfig, train
 
+Fields = dict[str, Any]  # of a TrainConfig
 Row = tuple[str, str, str]  # what was measured, what was asked, what came out
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a system finds MNIST and trains."""
+    """A folder with MNIST, and the device that trains."""
 
     root: str
     device: str
@@ -43,7 +44,8 @@ class Place:
         return MNIST(root=self.root)
 
     def trained(self, data: Dataset | None = None, **fields: Any) -> Result:
-        return self.result(TrainConfig(**({"data": data or self.data, "replicas": 3} | fields)))
+        given: Fields = {"data": data or self.data, "replicas": 3} | fields
+        return self.result(TrainConfig(**given))
 
     def result(self, config: TrainConfig) -> Result:
         for epoch in train(config, config.data.load(Path("unused")), self.device):
@@ -53,7 +55,7 @@ class Place:
 
 
 def shown(values: tuple[float, ...], digits: int = 4) -> str:
-    """The median, and the range over the replicas."""
+    """Write the median, and the range over the replicas."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
@@ -62,7 +64,11 @@ def shown(values: tuple[float, ...], digits: int = 4) -> str:
 def plain(place: Place) -> list[Row]:
     rows = []
     for likelihood in ("gaussian", "bernoulli"):
-        fields = {"network": MLP((256, 128, 64)), "latent_dim": 32, "objective": Reconstruction(likelihood)}
+        fields: Fields = {
+            "network": MLP((256, 128, 64)),
+            "latent_dim": 32,
+            "objective": Reconstruction(likelihood),
+        }
         result = place.trained(epochs=20, replicas=2, **fields)
         rows.append((f"test MSE, {likelihood}", "at most 0.0110", shown(result.metrics["test/mse"])))
     return rows
@@ -70,13 +76,18 @@ def plain(place: Place) -> list[Row]:
 
 def conv(place: Place) -> list[Row]:
     network = Conv((32, 64), dense=0, norm="batch")
-    fields = {"network": network, "latent_dim": 64, "objective": Reconstruction(), "learning_rate": 3e-3}
+    fields: Fields = {
+        "network": network,
+        "latent_dim": 64,
+        "objective": Reconstruction(),
+        "learning_rate": 3e-3,
+    }
     result = place.trained(epochs=3, **fields)
     return [("test MSE, Adam 3e-3", "at most 0.0032", shown(result.metrics["test/mse"]))]
 
 
 def denoising(place: Place) -> list[Row]:
-    fields = {"network": MLP((512,), dropout=0.2), "latent_dim": 64, "objective": Reconstruction()}
+    fields: Fields = {"network": MLP((512,), dropout=0.2), "latent_dim": 64, "objective": Reconstruction()}
     metrics = place.trained(epochs=20, replicas=2, noise_factor=0.5, **fields).metrics
     return [
         ("test MSE against clean", "at most 0.0162", shown(metrics["test/denoising_mse"])),
@@ -85,7 +96,7 @@ def denoising(place: Place) -> list[Row]:
 
 
 def vae(place: Place, epochs: int, asked: float) -> list[Row]:
-    fields = {"network": MLP((256, 256)), "latent_dim": 20, "objective": VAE()}
+    fields: Fields = {"network": MLP((256, 256)), "latent_dim": 20, "objective": VAE()}
     metrics = place.trained(epochs=epochs, **fields).metrics
     negative = tuple(-elbo for elbo in metrics["test/elbo"])
     return [(f"test -ELBO, {epochs} epochs", f"at most {asked}", shown(negative, 2))]
@@ -111,7 +122,7 @@ def conv_vae(place: Place) -> list[Row]:
 def beta(place: Place) -> list[Row]:
     found = {}
     for strength in (1.0, 4.0):
-        fields = {"network": MLP((256, 256)), "latent_dim": 10, "objective": BetaVAE(strength)}
+        fields: Fields = {"network": MLP((256, 256)), "latent_dim": 10, "objective": BetaVAE(strength)}
         found[strength] = place.trained(epochs=10, **fields).metrics
     rows = []
     for name, comparison, digits in (("test/kl", "below", 2), ("test/mse", "above", 4)):
@@ -145,7 +156,7 @@ def conditional(place: Place) -> list[Row]:
 
 
 def classifier(data: Data, device: str) -> tuple[nn.Module, float]:
-    """A small convolutional classifier, and its test accuracy."""
+    """Train a small convolutional classifier; give it and its test accuracy."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1600, 10)).to(device)
@@ -168,7 +179,7 @@ def _parts(index: Any) -> Any:
 
 def vq(place: Place) -> list[Row]:
     bottleneck = VectorQuantized(512, codebook="gradient")
-    fields = {"network": Conv((32, 64)), "latent_dim": 64, "objective": Reconstruction("gaussian")}
+    fields: Fields = {"network": Conv((32, 64)), "latent_dim": 64, "objective": Reconstruction("gaussian")}
     metrics = place.trained(epochs=4, replicas=2, bottleneck=bottleneck, **fields).metrics
     return [
         ("test MSE, a 7 x 7 grid, 4 epochs", "at most 0.004", shown(metrics["test/mse"])),
@@ -177,7 +188,12 @@ def vq(place: Place) -> list[Row]:
 
 
 def sparse(place: Place) -> list[Row]:
-    fields = {"network": MLP((256,)), "latent_dim": 256, "objective": Sparse(0.3), "bottleneck": Plain(True)}
+    fields: Fields = {
+        "network": MLP((256,)),
+        "latent_dim": 256,
+        "objective": Sparse(0.3),
+        "bottleneck": Plain(True),
+    }
     metrics = place.trained(epochs=15, replicas=2, **fields).metrics
     return [
         (
@@ -190,7 +206,7 @@ def sparse(place: Place) -> list[Row]:
 
 
 def anomaly(place: Place) -> list[Row]:
-    fields: dict[str, Any] = {"network": MLP((256, 128)), "latent_dim": 8, "objective": Reconstruction()}
+    fields: Fields = {"network": MLP((256, 128)), "latent_dim": 8, "objective": Reconstruction()}
     found = []
     for digit in range(10):
         data = OneClass(place.data, digit)
@@ -202,14 +218,14 @@ def anomaly(place: Place) -> list[Row]:
 
 
 def table(place: Place) -> list[Row]:
-    fields: dict[str, Any] = {"network": MLP((64, 32)), "latent_dim": 8, "objective": VAE("gaussian")}
+    fields: Fields = {"network": MLP((64, 32)), "latent_dim": 8, "objective": VAE("gaussian")}
     data = OneClass(BreastCancer(), "benign")
     result = place.trained(data, epochs=100, batch_size=32, replicas=5, scores=(Detection(),), **fields)
     return [("AUROC, malignant as anomaly", "at least 0.90", shown(result.metrics["test/auroc"]))]
 
 
 def few_labels(place: Place) -> list[Row]:
-    fields: dict[str, Any] = {"network": Conv((32, 64, 128)), "latent_dim": 16, "objective": Reconstruction()}
+    fields: Fields = {"network": Conv((32, 64, 128)), "latent_dim": 16, "objective": Reconstruction()}
     probe = Probe((100,), draws=5, raw=True)
     metrics = place.trained(epochs=6, replicas=2, noise_factor=0.5, scores=(probe,), **fields).metrics
     raw = metrics["test/raw_probe_100"][0]
@@ -244,7 +260,7 @@ def measure(name: str, place: Place) -> tuple[list[Row], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="../shared/data")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu")

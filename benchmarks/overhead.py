@@ -1,4 +1,4 @@
-"""What a study costs beside training: the time per trial of trials that have next to nothing to train.
+"""Measure the cost of a study beside training, per trial with almost no training.
 
     python benchmarks/overhead.py [--trials 60]
 
@@ -34,7 +34,7 @@ def space(trial: optuna.Trial) -> TrainConfig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60)
     count = parser.parse_args().trials
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,4 +1,4 @@
-"""Does `plan` foretell how long a study takes?
+"""Compare the time that `plan` foretells with the time of the study.
 
     python benchmarks/plan.py [STUDY ...] [--epochs N] [--trials N] [--data DIR]
 

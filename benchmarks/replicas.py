@@ -1,4 +1,4 @@
-"""Three replicas in one training against three trainings one after another, on one thread of a CPU.
+"""Compare three replicas in one training with three trainings in turn, on a CPU.
 
 python benchmarks/replicas.py [--rounds 5]
 """
@@ -25,7 +25,7 @@ def seconds(config: TrainConfig, data: Data, engine: Engine | None = None) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Do the samplers find more than random search at an equal budget?
+"""Compare the samplers with random search at an equal budget.
 
 python benchmarks/searcher.py     5 searches each of 32 trials by four samplers: about 30 minutes on one core
 
@@ -38,8 +38,8 @@ def space(trial: optuna.Trial) -> TrainConfig:
     )
 
 
-def search(sampler: str, seed: int, trials: int, root: Path) -> list[tuple[float, float]]:
-    """val/mse and -val/mig of each trial, one at a time, as the ledger would ask for them."""
+def search(sampler: str, seed: int, trials: int, epochs: int, root: Path) -> list[tuple[float, float]]:
+    """Train the trials that a sampler asks for; give val/mse and -val/mig of each."""
     study = Study("searcher", space, (Minimize("val/mse"), Maximize("val/mig")), trials, sampler, seed=seed)
     ledger = optuna.create_study(directions=study.directions)
     found = []
@@ -47,8 +47,9 @@ def search(sampler: str, seed: int, trials: int, root: Path) -> list[tuple[float
         ledger.sampler = study.make_sampler(number)
         trial = ledger.ask()
         # One seed of training for all searches, so that they differ in what they propose only.
-        config = replace(study.config(trial), seed=0)
+        config = replace(study.config(trial), seed=0, epochs=epochs)
         *_, last = train(config, config.data.load(root))
+        assert last.result is not None
         mse, mig = (last.result.metrics[name][0] for name in ("val/mse", "val/mig"))
         ledger.tell(trial, (mse, mig))
         found.append((mse, -mig))
@@ -63,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--data", type=Path, default=Path(".searcher"))
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -71,7 +73,7 @@ def main() -> None:
     ratios: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
     volumes: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
     for seed in range(asked.seeds):
-        found = {sampler: search(sampler, seed, asked.trials, asked.data) for sampler in SAMPLERS}
+        found = {sampler: search(sampler, seed, asked.trials, asked.epochs, asked.data) for sampler in SAMPLERS}
         worst = (max(mse for values in found.values() for mse, _ in values), 0.0)
         for sampler, values in found.items():
             volumes[sampler].append(1000 * hypervolume(values, worst))

@@ -1,4 +1,4 @@
-"""The MLflow server of the benchmarks that need one: real, on 127.0.0.1, over SQLite and with its artifacts."""
+"""Start and kill a real MLflow server on 127.0.0.1, over SQLite."""
 
 import atexit
 import os
@@ -16,7 +16,7 @@ from aesearch.tracking import create_store
 
 @dataclass
 class Server:
-    """An MLflow server below ``folder``, at an address of its own; it may be killed and started again."""
+    """MLflow server below ``folder``, with a port of its own; may be started again."""
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
@@ -31,9 +31,11 @@ class Server:
 
     @property
     def uri(self) -> str:
+        """Address."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        """Start it, and wait until it answers."""
         store = f"sqlite:///{self.folder}/server.db"
         create_store(store)
         options = ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "artifacts")]
@@ -57,7 +59,7 @@ class Server:
                 time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it, if it runs."""
+        """Kill it, if it runs."""
         if self.process:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -1,8 +1,9 @@
-"""What importing aesearch and asking for help cost over a bare interpreter.
+"""Time the import of aesearch and its --help, over a bare interpreter.
 
-python benchmarks/startup.py
+python benchmarks/startup.py [--rounds 11]
 """
 
+import argparse
 import subprocess
 import sys
 import time
@@ -18,15 +19,18 @@ COMMANDS = {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=11)
+    rounds = parser.parse_args().rounds
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(11):
+    for _ in range(rounds):
         for name, arguments in COMMANDS.items():
             started = time.perf_counter()
             subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
             seconds[name].append(time.perf_counter() - started)
     bare = median(seconds["bare interpreter"])
     print_table(
-        ["what", "median of 11", "over the bare interpreter", "asked"],
+        ["what", f"median of {rounds}", "over the bare interpreter", "asked"],
         [
             [
                 name,

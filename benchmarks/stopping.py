@@ -1,6 +1,8 @@
-"""What early stopping by two metrics saves, and what it loses, on the space of studies/beta_sweep.py.
+"""Measure the gain and the loss of early stopping by two metrics.
 
 python benchmarks/stopping.py     5 searches of 16 trials of one replica: about 15 minutes on one core
+
+The space is that of studies/beta_sweep.py.
 
 Every trial is trained to its end once. As random search proposes the same whatever came before, a search with stopping
 is then replayed exactly, one trial at a time: its epochs, and the hypervolume of the trials that it lets finish.
@@ -26,7 +28,7 @@ Curve = list[tuple[float, float]]
 
 
 def curves(seed: int, trials: int, data_root: Path) -> list[Curve]:
-    """val/mse and -val/mig after each epoch of each trial of a random search."""
+    """Train a random search; give val/mse and -val/mig of each trial, each epoch."""
     study = load_study(STUDY)
     sampler = optuna.samplers.RandomSampler(seed=seed)
     search = optuna.create_study(sampler=sampler, directions=study.directions)
@@ -41,7 +43,7 @@ def curves(seed: int, trials: int, data_root: Path) -> list[Curve]:
 
 
 def replay(found: list[Curve], rule: Pareto | None) -> tuple[int, list[tuple[float, float]]]:
-    """The epochs that a search takes, and the last values of the trials that finish."""
+    """Replay a search; give its epochs, and the last values of trials that finish."""
     most = max(map(len, found))
     judge = rule.judge(most) if rule else None
     spent, finished = 0, []

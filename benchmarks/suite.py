@@ -1,4 +1,4 @@
-"""The whole dlib protocol on one model's codes of dSprites' grid, and the memory of encoding that grid.
+"""Time the dlib protocol on dSprites' grid, and measure the memory to encode it.
 
 python benchmarks/suite.py          737,280 codes of 10 entries, every metric: a minute
 python benchmarks/suite.py --grid   renders the grid (3 GB on disk) and encodes it in batches: some minutes
@@ -33,7 +33,7 @@ NAMES = ("shape", "scale", "orientation", "x", "y")
 
 
 def noisy_codes() -> Source:
-    """Each factor with noise of 0.3 standard deviations, beside five codes of noise, of every image of the grid."""
+    """Make codes of the whole grid: factors with noise of 0.3 sd, and five of noise."""
     factors = grid_factors(tuple(SIZES))
     rng = np.random.default_rng(0)
     carried = (factors - factors.mean(0)) / factors.std(0) + 0.3 * rng.normal(size=factors.shape)
@@ -56,7 +56,7 @@ def time_suite() -> None:
 
 
 class Anonymous(threading.Thread):
-    """The most memory of this process that is its own: not pages of files, which the kernel may drop."""
+    """Thread that knows the most memory of this process without pages of files."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

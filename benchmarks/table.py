@@ -1,15 +1,17 @@
-"""How every benchmark prints: a Markdown table with the machine, the date and the commit."""
+"""Print results: a Markdown table with the machine, the date and the commit."""
 
 import datetime
 import os
 import platform
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from aesearch.search.state import code_version
 
 
-def print_table(headers: list[str], rows: list[list[str]]) -> None:
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print ``rows`` under ``headers``, below date, version and processor."""
     today = datetime.datetime.now(tz=datetime.UTC).date()
     print(f"\n{today}, {code_version()}, {os.cpu_count()} x {_processor()}\n", flush=True)
     print(tabulate(rows, headers, tablefmt="github"), flush=True)

@@ -1,4 +1,4 @@
-"""Training throughput of one trial against the textbook loop and pythae's trainer, on as many threads each.
+"""Compare training throughput with the textbook loop and with pythae's trainer.
 
     python benchmarks/throughput.py [--root ../shared/data] [--rounds 5] [--threads 1] [--pythae DIR]
 
@@ -122,7 +122,7 @@ def pythae(config: TrainConfig, data: Data) -> Callable[[], None]:
 
 
 def check_same_loss(config: TrainConfig) -> None:
-    """The textbook's loss is ours: otherwise the comparison means nothing."""
+    """Check that the textbook's loss is ours: else the comparison means nothing."""
     torch.manual_seed(0)
     model, x = config.build(), torch.rand(8, 1, 28, 28)
     output = model(x, torch.randn(1, 8, 20))
@@ -134,7 +134,7 @@ def check_same_loss(config: TrainConfig) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="../shared/data")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What MLflow costs: a study that is tracked against the same study that is not, in turn.
+"""Measure the cost of MLflow: a study with tracking and without it, in turn.
 
     python benchmarks/tracking.py [--rounds 5] [--trials 8] [--long]
 
@@ -47,7 +47,7 @@ def space(trial: optuna.Trial, data: Sprites = SHORT) -> TrainConfig:
 
 
 class Timed(Tracker):
-    """Knows the processor seconds of its thread, since it has found its study in MLflow."""
+    """Tracker that knows its thread's processor seconds since it found its study."""
 
     begun = seconds = 0.0
 
@@ -62,7 +62,7 @@ class Timed(Tracker):
 
 @dataclass
 class Measured:
-    """Seconds per trial: of wall time, of the sender's processor time, of the server's."""
+    """Seconds per trial: wall time, and processor time of the sender and the server."""
 
     wall: float
     sender: float = 0.0
@@ -78,7 +78,7 @@ def long_space(trial: optuna.Trial) -> TrainConfig:
 
 
 def measure(study: Study, data: Path, uri: str, process: psutil.Process | None) -> Measured:
-    """A study of its own, tracked at ``uri`` or, where that is empty, not at all."""
+    """Run a study of its own, tracked at ``uri``; an empty one means no tracking."""
     trials = study.n_trials or 0
     ledger = Ledger.open(study, Path(tempfile.mkdtemp()))
     tracker = Timed(uri or "sqlite:///unused.db", ledger.describe(), ledger.folder / "trials")
@@ -122,6 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         server = Server(Path(name))
         server.start()
+        assert server.process is not None
         process = psutil.Process(server.process.pid)
         data = Path(name) / "data"
         stores = {"none": "", "SQLite": f"sqlite:///{name}/mlflow.db", "HTTP": server.uri}

@@ -1,1 +1,4 @@
-"""What the commands of ``python -m aesearch`` do; each is given its parsed options and returns an exit status."""
+"""Commands of ``python -m aesearch``, one a file.
+
+Each is given its parsed options and returns an exit status.
+"""

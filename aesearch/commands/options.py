@@ -1,4 +1,4 @@
-"""What the options that commands share mean."""
+"""Options that several commands share, turned into what they mean."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ DEFAULT_HOME = Path(".aesearch")
 
 
 def overridden(options: argparse.Namespace) -> "Study":
-    """The study of the file, with what the command line sets instead."""
+    """Load the study of the file, with what the command line sets instead."""
     from dataclasses import replace
 
     from aesearch.study import load_study
@@ -31,7 +31,7 @@ def overridden(options: argparse.Namespace) -> "Study":
 
 
 def named_study(text: str) -> tuple[str, Path | None]:
-    """The name of a study, and its file where that was given."""
+    """Find the name of a study, and its file where that was given."""
     if not text.endswith(".py"):
         return text, None
     from aesearch.study import load_study
@@ -40,9 +40,11 @@ def named_study(text: str) -> tuple[str, Path | None]:
 
 
 def data_folder(given: Path | None) -> Path:
+    """Choose the folder of the data sets: that given, $AESEARCH_DATA, or the cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aesearch"
     return (given or Path(os.environ.get("AESEARCH_DATA") or cache)).absolute()
 
 
 def store_option(uri: str) -> str:
+    """Write the option that names a store, with a space before; "" for the default."""
     return "" if uri == DEFAULT_URI else f" --tracking-uri {uri}"

@@ -1,4 +1,7 @@
-"""Parse the command line. Nothing heavy is imported here, so that ``--help`` is instant."""
+"""Parser of the command line.
+
+Nothing heavy is imported here, so that ``--help`` is instant.
+"""
 
 import argparse
 import re
@@ -15,6 +18,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line with the nearest valid names."""
 
     def error(self, message: str) -> NoReturn:
+        """Print one line, of an unknown command with the nearest known, and exit with 2."""
         if match := re.search(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
             commands = re.findall(r"[\w-]+", match[2])
             message = f"unknown command {match[1]!r}: {nearest(match[1], commands)}"
@@ -22,13 +26,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Read a whole number of at least 1, for argparse."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but got {text!r}")
     return int(text)
 
 
 def make_parser() -> Parser:
+    """Make the parser of all commands."""
     parser = Parser(prog="aesearch", description="Hyperparameter studies of autoencoders.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
 
@@ -96,7 +101,7 @@ def make_parser() -> Parser:
 
 
 def _parsed(name: str) -> Callable[[str], float]:
-    """An argparse type by the function of that name in aesearch.search.budgets."""
+    """Make an argparse type of the function of that name in aesearch.search.budgets."""
 
     def parse(text: str) -> float:
         from aesearch.search import budgets

@@ -1,4 +1,4 @@
-"""The progress of a study: one live line in a terminal, a plain line now and then elsewhere."""
+"""Progress of a study: a live line in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -10,9 +10,10 @@ TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 30.0
 
 
 class Progress:
-    """Prints how far a study is. ``counts`` and ``best`` are asked at each line for what the ledger knows.
+    """Progress line of a study.
 
-    total: the number of trials of the study. out: where, the standard output by default. clock: seconds, for tests.
+    ``counts`` and ``best`` are asked at each line for what the ledger knows. total: the number of trials of the study.
+    out: where to write, the standard output by default. clock: seconds, for tests.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class Progress:
         self.done_before = self._finished(counts())
 
     def update(self, running: int, shares: float) -> None:
-        """Show the state, if the last line is old enough: ``running`` trials have done ``shares`` of their epochs."""
+        """Show the state, if the last line is old enough.
+
+        running: trials that train now; they have done ``shares`` of their epochs, in sum.
+        """
         now = self.clock()
         if now - self.shown < (TERMINAL_SECONDS if self.live else PLAIN_SECONDS):
             return
@@ -44,6 +48,7 @@ class Progress:
         self._write(self.line(running, shares))
 
     def line(self, running: int, shares: float) -> str:
+        """Write the state as one line: trials, best values, time elapsed and left."""
         counts = self.counts()
         finished = self._finished(counts)
         # Once all trials have ended, what runs are further replicas of some.

@@ -20,6 +20,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def write_report(results: "Results", out: Path) -> Path:
+    """Write the report of a study; give the path of its page."""
     import optuna
 
     from aesearch.report import write_report

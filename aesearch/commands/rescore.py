@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def rescore(options: argparse.Namespace) -> int:
-    """Measure metrics of the kept models, add them to their runs and records, and write the report again."""
+    """Measure metrics of the kept models, keep them, and write the report again.
+
+    They are kept in MLflow's runs and in the records.
+    """
     name, file = named_study(options.study)
 
     from aesearch.rescore import chosen, compare, default_workers
@@ -44,7 +47,7 @@ def rescore(options: argparse.Namespace) -> int:
 
 
 def _keep_scores(options: argparse.Namespace, results: "Results", key: int, found: dict[str, Any]) -> None:
-    """Add metrics to a trial's run, and to its record where the study's state is at hand."""
+    """Add metrics to a trial's run, and to its record where the state is at hand."""
     from aesearch.records import Record, merged
     from aesearch.tracking import add_scores
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def sync(options: argparse.Namespace) -> int:
-    """Send MLflow what it lacks of a study that is not being run, from the records alone."""
+    """Send MLflow what it lacks of a study that is not being run.
+
+    All comes from the records.
+    """
     name, _ = named_study(options.study)
 
     import json

@@ -9,7 +9,10 @@ from aesearch.errors import UserError
 
 
 def ui(options: argparse.Namespace) -> int:
-    """Become the MLflow server. One worker: with more, every request waits 40 ms for a delayed acknowledgement."""
+    """Become the MLflow server, with one worker.
+
+    With more, every request waits 40 ms for a delayed acknowledgement.
+    """
     path = Path(options.tracking_uri.removeprefix("sqlite:///"))
     if options.tracking_uri.startswith("http"):
         raise UserError(f"ui serves a store, but {options.tracking_uri} is a server already: open it in a browser")

@@ -27,7 +27,11 @@ def use(options: argparse.Namespace) -> int:
 
 
 def _find_model(name: str, best: str | None, uri: str) -> Path:
-    """The folder of a model: itself, of an MLflow run, or of a study's knee or best trial. Raises UserError."""
+    """Find the folder of a model.
+
+    MODEL is the folder itself, an MLflow run, or a study, of which the knee or the best trial is taken.
+    Raises UserError where there is none.
+    """
     folder = Path(name)
     if folder.is_dir():
         found = next(

@@ -1,4 +1,4 @@
-"""Data sets, as values: what they are called, what shape they have, how they load."""
+"""Data sets as values: their names, their shapes, and how they load."""
 
 from aesearch.datasets.arrays import Arrays
 from aesearch.datasets.bundled import BreastCancer, Digits, Iris, Wine

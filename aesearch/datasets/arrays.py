@@ -22,8 +22,9 @@ USUAL = 100.0  # rows that reach further are remarked on: they need scaling
 
 @dataclass(frozen=True)
 class Arrays(Dataset):
-    """The array of a .npy or .npz file: images (N, H, W), (N, H, W, C) or (N, C, H, W), or rows (N, columns).
+    """Images or rows of a .npy or .npz file.
 
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W); rows are (N, columns).
     Images are uint8, booleans, or floats in [0, 1]; rows are used as they are (scale them first, or use Table).
     key: the array of an .npz, by default the only one or the one named images, x, data, x_train or X. Its array named
     labels, y, targets or y_train, if any, is the labels, whole numbers or texts. A large .npy is memory-mapped.
@@ -65,7 +66,7 @@ def _reach(far: float) -> str:
 
 
 def _stamp(path: str) -> int:
-    """When a file was last written: what was read of it before then no longer holds."""
+    """Read when a file was last written; what was read of it before no longer holds."""
     try:
         return Path(path).stat().st_mtime_ns
     except OSError:
@@ -87,7 +88,10 @@ def _labels(path: str, stamp: int) -> tuple[NDArray[np.int64] | None, tuple[str,
 
 
 def read_items_array(path: str, key: str | None = None) -> NDArray[Any]:
-    """The images or rows of a .npy or .npz file as (N, C, H, W), uint8 or float32. Raises UserError."""
+    """Read images or rows of a .npy or .npz file as (N, C, H, W), uint8 or float32.
+
+    Raises UserError for a file that cannot be read, and for other shapes or types.
+    """
     names = array_names(path)
     chosen = key or next((name for name in ITEMS if name in names), names[0] if len(names) == 1 else None)
     if chosen not in names:
@@ -97,7 +101,10 @@ def read_items_array(path: str, key: str | None = None) -> NDArray[Any]:
 
 
 def read_labels_array(path: str) -> NDArray[Any] | None:
-    """The labels (N,) of a .npz file, whole numbers or texts, or None where it has none. Raises UserError."""
+    """Read the labels (N,) of a .npz file, numbers or texts; None without labels.
+
+    Raises UserError for a file that cannot be read, and for labels of another kind.
+    """
     name = next((name for name in LABELS if name in array_names(path)), None)
     if name is None:
         return None
@@ -115,7 +122,10 @@ def read_labels_array(path: str) -> NDArray[Any] | None:
 
 
 def array_names(path: str) -> list[str]:
-    """The names of the arrays in a .npz file; a .npy file's array is called "data". Raises UserError."""
+    """List the names of the arrays in a .npz file; a .npy file's array is "data".
+
+    Raises UserError for a file that cannot be read.
+    """
     if Path(path).suffix != ".npz":
         return ["data"]
     try:
@@ -126,7 +136,10 @@ def array_names(path: str) -> list[str]:
 
 
 def read_array(path: str, name: str) -> NDArray[Any]:
-    """One array of a .npy or .npz file. Raises UserError, for pickled objects too: NumPy never loads them unasked."""
+    """Read one array of a .npy or .npz file.
+
+    Raises UserError for a file that cannot be read, and for pickled objects: unpickling runs code.
+    """
     try:
         if Path(path).suffix == ".npz":
             # A file of our own: NumPy leaves the one that it opens open where it is damaged.
@@ -148,7 +161,10 @@ def _unreadable(path: str, error: Exception) -> UserError:
 
 
 def as_items(array: NDArray[Any], path: str) -> NDArray[Any]:
-    """An array as (N, C, H, W), uint8 or float32. Raises UserError for what is neither images nor rows."""
+    """Bring an array to (N, C, H, W), uint8 or float32.
+
+    Raises UserError for what is neither images nor rows.
+    """
     if array.dtype.kind not in "uifb" or 0 in array.shape:
         raise UserError(f"{path} must hold uint8 or floating-point numbers, but got {array.shape} {array.dtype}")
     if array.ndim == 2:

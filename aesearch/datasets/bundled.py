@@ -14,7 +14,10 @@ from aesearch.datasets.table import from_frame
 
 @dataclass(frozen=True)
 class Digits(Dataset):
-    """1,797 handwritten digits of 8 x 8 with 17 grey levels. Alpaydin and Kaynak, 1998."""
+    """1,797 handwritten digits of 8 x 8 with 17 grey levels.
+
+    Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", 1998.
+    """
 
     @property
     def shape(self) -> Shape:
@@ -72,7 +75,10 @@ def _load(loader: str) -> Data:
 
 @dataclass(frozen=True)
 class BreastCancer(BundledTable):
-    """569 tumours by 30 numbers: 357 benign, 212 malignant. Street, Wolberg, Mangasarian, 1993 (Wisconsin)."""
+    """569 tumours by 30 numbers: 357 benign, 212 malignant.
+
+    Street, Wolberg, Mangasarian, "Breast Cancer Wisconsin (Diagnostic)", 1993.
+    """
 
     @property
     def loader(self) -> str:

@@ -28,9 +28,9 @@ _contents_checked = ContextVar("contents_checked", default=False)
 
 @contextmanager
 def contents_checked() -> Iterator[None]:
-    """Within, arrays of the cache are compared with their checksums however they look.
+    """Compare arrays of the cache with their checksums, while the context lasts.
 
-    That takes 0.6 s per gigabyte, once for a study; its trials look at size and time alone.
+    That takes 0.6 s per gigabyte, once for a study; its trials compare size and time alone.
     """
     token = _contents_checked.set(True)
     try:
@@ -40,9 +40,9 @@ def contents_checked() -> Iterator[None]:
 
 
 def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> Bytes:
-    """The uint8 array at ``path``, read-only; ``fill`` writes it the first time, and where it was damaged since.
+    """Open the uint8 array at ``path``, read-only, and make it first where needed.
 
-    A half-written file is never seen.
+    ``fill`` writes it where it is missing or was damaged. A half-written file is never seen.
     """
     array = _read(path, shape)
     if array is None:
@@ -58,7 +58,7 @@ def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Bytes | None:
-    """The array at ``path``; None where there is none of this shape, or it is not what was written."""
+    """Open the array at ``path``; None if it is missing, damaged or of another shape."""
     try:
         array: Bytes = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):
@@ -116,7 +116,10 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
 
 
 def add_to_digest(digest: "hashlib._Hash", array: NDArray[Any]) -> None:
-    """Add the type, shape and content of ``array`` to a digest, without taking memory for all of it."""
+    """Add type, shape and content of ``array`` to a digest, a part at a time.
+
+    The whole array is never in memory.
+    """
     digest.update(f"{array.dtype.str}{array.shape}".encode())
     rows = 1 + DIGEST_BYTES * len(array) // (1 + array.nbytes)
     for start in range(0, len(array), rows):
@@ -125,7 +128,10 @@ def add_to_digest(digest: "hashlib._Hash", array: NDArray[Any]) -> None:
 
 
 def forget(array: NDArray[Any]) -> None:
-    """Let go of the pages of a memory-mapped array that were read, so that reading all of it takes no memory."""
+    """Release the pages of a memory-mapped array that were read.
+
+    Reading all of a large array would otherwise fill the memory.
+    """
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -134,5 +140,5 @@ def forget(array: NDArray[Any]) -> None:
 
 
 def key(*parts: object) -> str:
-    """A short name for what an array was made from."""
+    """Make a short name for what an array was made from."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -20,8 +20,9 @@ VIEWS = (128, 128, 3, 24, 4)  # height, width, colour, azimuth, elevation
 
 @dataclass(frozen=True)
 class Cars3D(GroundTruth):
-    """17,568 renderings of 183 cars, 64 x 64 colour: each pixel is the mean of 2 x 2 published ones.
+    """17,568 renderings of 183 cars, 64 x 64 colour.
 
+    Each pixel is the mean of 2 x 2 published ones.
     The archive is downloaded if missing, and read without unpacking it. Objects are in the order of their files' names.
     Reed, Zhang, Zhang, Lee, "Deep Visual Analogy-Making", NeurIPS 2015.
     """
@@ -75,7 +76,10 @@ class Cars3D(GroundTruth):
 
 
 def _meshes(path: Path, count: int) -> Iterator[tuple[int, tuple[str, IO[bytes]]]]:
-    """The car files of the archive, each with its place among their names. Raises ValueError if not ``count``."""
+    """List the car files of the archive, each with its place among their names.
+
+    Raises ValueError unless there are ``count``.
+    """
     with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
         files = (item for item in archive if item.isfile() and "cars/" in item.name and "/._" not in item.name)
         cars = [item for item in files if item.name.endswith(".mat")]

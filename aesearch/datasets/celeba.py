@@ -14,10 +14,11 @@ from aesearch.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class CelebA(Dataset):
-    """202,599 faces, in the published splits, cut to a square and shrunk to ``size``. Liu, Luo, Wang, Tang, ICCV 2015.
+    """202,599 faces in the published splits, cut to a square and shrunk to ``size``.
 
     attribute: one of the 40 published ones, such as "Smiling", as the label. The files must be in root, or in the
     folder of ``--data``, as torchvision lays them out (its download from Google Drive needs a person's consent).
+    Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
     """
 
     size: int = 64

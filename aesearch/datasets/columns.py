@@ -1,4 +1,7 @@
-"""Columns of a table as inputs: numbers scaled robustly, categories one-hot, what is missing filled in and counted."""
+"""Columns of a table as inputs.
+
+Numbers are scaled robustly, categories become one-hot, missing values are filled in and counted.
+"""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +27,10 @@ Rows = NDArray[np.float32]
 
 
 def fit(frame: "pd.DataFrame", name: str) -> dict[str, Any]:
-    """How to turn each column of the train rows into inputs, as plain JSON. Raises UserError."""
+    """Fit how each column of the train rows becomes inputs; give it as plain JSON.
+
+    Raises UserError for columns that cannot be inputs.
+    """
     rules = [_rule(frame[column], column, name) for column in frame.columns]
     used = [rule for rule in rules if "unused" not in rule]
     if not used:
@@ -79,12 +85,18 @@ def _scale(values: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """A category or class as text: a whole number reads the same whether or not its column has missing values."""
+    """Write a category or class as text.
+
+    A whole number reads the same whether or not its column has missing values, which make floats of it.
+    """
     return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
 
 
 def transform(frame: "pd.DataFrame", fitted: Mapping[str, Any], name: str) -> tuple[Rows, list[str]]:
-    """Rows (N, 1, 1, columns) as ``fitted`` says, and remarks on what was filled in. Raises UserError."""
+    """Turn rows into inputs (N, 1, 1, columns) as ``fitted`` says.
+
+    Gives remarks on what was filled in, too. Raises UserError where a column is missing or of another kind.
+    """
     rules: list[Mapping[str, Any]] = fitted["columns"]
     if lacking := [rule["name"] for rule in rules if rule["name"] not in frame.columns]:
         raise UserError(f"{name} must have the columns that the model was trained on, but lacks {', '.join(lacking)}")

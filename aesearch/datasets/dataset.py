@@ -1,4 +1,4 @@
-"""What a data set is: a small value that names it, and the arrays that it loads."""
+"""Base of the data sets: a value that names one, and the arrays that it loads."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Data:
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """SHA-256 of all that a model may learn from: the arrays, and which item is for what."""
+        """SHA-256 of all that a model may learn from: the arrays and the splits."""
         found = hashlib.sha256()
         others = (self.train, self.val, self.test, self.factors, self.labels, self.anomalous)
         for array in (self.images, *others):
@@ -54,7 +54,7 @@ class Data:
 
 
 class Dataset(ABC):
-    """A frozen value: what is known of a data set before it is loaded, and how to load it."""
+    """Data set as a frozen value: what is known before loading, and how to load."""
 
     @property
     @abstractmethod
@@ -64,7 +64,10 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def factor_sizes(self) -> Mapping[str, int]:
-        """The number of values of each ground-truth factor, by name; empty where no factors are known."""
+        """Number of values of each ground-truth factor, by name.
+
+        Empty where no factors are known.
+        """
 
     @property
     @abstractmethod
@@ -73,7 +76,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, root: Path) -> Data:
-        """The arrays, from below ``root``; what is not there yet is made or fetched once.
+        """Load the arrays from below ``root``; make or fetch them once where missing.
 
         Raises UserError where the data cannot be had or is damaged.
         """
@@ -83,17 +86,23 @@ MOST_HELD_OUT = 10_000
 
 
 def held_out(n: int) -> int:
-    """How many of ``n`` items val and test have each: a fifth, 10,000 at most."""
+    """Compute the size of val, and of test: a fifth of ``n`` items, 10,000 at most."""
     return min(MOST_HELD_OUT, n // 5)
 
 
 def random_split(n: int, held_out: int) -> dict[str, Any]:
-    """Train, val and test indices of ``n`` items: ``held_out`` items each for val and test, always the same ones."""
+    """Draw train, val and test indices of ``n`` items, always the same ones.
+
+    Val and test have ``held_out`` items each.
+    """
     return _split(np.random.default_rng(0).permutation(n).astype(np.int64), held_out)
 
 
 def stratified_split(labels: NDArray[np.int64], held_out: int) -> dict[str, Any]:
-    """As ``random_split``, but each part has about the same share of each class. labels: (N,)."""
+    """Draw train, val and test indices with about equal shares of each class.
+
+    labels: (N,). Otherwise as ``random_split``.
+    """
     order = np.random.default_rng(0).permutation(len(labels)).astype(np.int64)
     by_class = order[np.argsort(labels[order], kind="stable")]
     counts = np.bincount(labels)
@@ -108,5 +117,5 @@ def _split(order: NDArray[np.int64], held_out: int) -> dict[str, Any]:
 
 
 def is_picture(shape: Shape) -> bool:
-    """Whether items of this shape can be looked at: a table's rows cannot."""
+    """Tell whether items of this shape can be looked at: rows of a table cannot."""
     return shape[1] > 1

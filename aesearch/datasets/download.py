@@ -14,9 +14,10 @@ PATIENCE = 60  # seconds without a byte
 
 
 def fetch(url: str, path: Path, checksum: str) -> None:
-    """Download ``url`` to ``path``. checksum: what it must have, such as "sha256:..." or "md5:...".
+    """Download ``url`` to ``path``, where it appears whole and checked or not at all.
 
-    The file appears at ``path`` whole and checked, or not at all. Raises UserError.
+    checksum: that of the file, such as "sha256:..." or "md5:...".
+    Raises UserError where the download fails or the checksum differs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")

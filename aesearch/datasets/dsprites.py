@@ -15,8 +15,9 @@ from aesearch.datasets.ground_truth import SIDE, GroundTruth, check_grid, fill_f
 
 @dataclass(frozen=True)
 class DSprites(GroundTruth):
-    """737,280 white shapes on black, 64 x 64, with the shape as class. The file (26 MB) is downloaded if missing.
+    """737,280 white shapes on black, 64 x 64, with the shape as class.
 
+    The file (26 MB) is downloaded if missing.
     Matthey, Higgins, Hassabis, Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017.
     """
 

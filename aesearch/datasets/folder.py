@@ -24,8 +24,9 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageFolder(Dataset):
-    """The images in the folder ``path`` and below, a class for each sub-folder of ``path`` if there are any.
+    """Images in the folder ``path`` and below.
 
+    Each sub-folder of ``path`` is a class, if there are any.
     size: (height, width), or one number for both: an image is shrunk or enlarged to cover it, then cut around its
     centre. colour: RGB, else grey. Files that cannot be read are skipped and named in the remarks.
     """
@@ -92,7 +93,10 @@ class ImageFolder(Dataset):
         return Data(images, labels=self._labels(names), names=names, remarks=remarks, **splits)
 
     def _labels(self, names: Sequence[str]) -> NDArray[np.int64] | None:
-        """The class of each file: its sub-folder. Raises UserError for a file beside the sub-folders."""
+        """Name the class of each file: its sub-folder.
+
+        Raises UserError for a file beside the sub-folders.
+        """
         classes = {name: i for i, name in enumerate(self.classes)}
         if not classes:
             return None
@@ -105,13 +109,16 @@ class ImageFolder(Dataset):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files in ``folder`` and below, in the order of their names; hidden ones are left out."""
+    """List all image files in ``folder`` and below, by name; leave out hidden ones."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def read_image(file: Path, shape: Shape) -> Bytes:
-    """The image of a file in ``shape``, (C, H, W) uint8, upright, over white where it is transparent."""
+    """Read an image in ``shape``, (C, H, W) uint8, upright.
+
+    Where it is transparent, it is laid over white.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(file) as opened:
@@ -142,7 +149,10 @@ def _bytes(pixels: NDArray[np.float32]) -> Bytes:
 
 
 def read_images(files: Sequence[Path], out: Bytes) -> dict[str, str]:
-    """Read ``files`` into ``out``, (N, C, H, W); what could not be read, by file, with the reason."""
+    """Read ``files`` into ``out``, (N, C, H, W).
+
+    Gives the files that could not be read, with the reasons.
+    """
 
     def read(place: int) -> str:
         try:
@@ -157,6 +167,10 @@ def read_images(files: Sequence[Path], out: Bytes) -> dict[str, str]:
 
 
 def named(broken: Mapping[str, str]) -> str:
+    """Count the files that could not be read, and name the first with their reasons.
+
+    broken: the reason of each file.
+    """
     shown = "; ".join(f"{Path(file).name}: {reason}" for file, reason in list(broken.items())[:NAMED])
     more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
     return f"{len(broken)} file(s) could not be read and were skipped: {shown}{more}"

@@ -1,4 +1,7 @@
-"""Published image sets with ground-truth factors. Each is converted once to an array that is memory-mapped."""
+"""Published image sets with ground-truth factors.
+
+Each is converted once to an array that is memory-mapped.
+"""
 
 import math
 import shutil
@@ -31,7 +34,7 @@ Bytes = NDArray[np.uint8]
 
 
 class GroundTruth(Dataset):
-    """Images of each combination of the factors, in the order in which the last factor changes fastest.
+    """Images of each combination of the factors; the last factor changes fastest.
 
     root: the folder that holds the file; by default that of ``--data``.
     """
@@ -46,20 +49,26 @@ class GroundTruth(Dataset):
     @property
     @abstractmethod
     def source(self) -> str:
-        """Where a person gets the file."""
+        """Place where a person gets the file."""
 
     @property
     @abstractmethod
     def copies(self) -> int:
-        """How many images there are of each combination."""
+        """Number of images of each combination."""
 
     @abstractmethod
     def fetch(self, path: Path) -> None:
-        """Download the file, or the folder, to ``path``, checked; do nothing where no checksum is known."""
+        """Download the file or folder to ``path``, and check it.
+
+        Does nothing where no checksum is known. Raises UserError where the download fails.
+        """
 
     @abstractmethod
     def fill(self, path: Path, out: Bytes) -> None:
-        """Write the images of the file at ``path`` to ``out``, (N, C, H, W). Raises one of UNREADABLE."""
+        """Write the images of the file at ``path`` to ``out``, (N, C, H, W).
+
+        Raises one of UNREADABLE.
+        """
 
     def load(self, root: Path) -> Data:
         path = (Path(self.root) if self.root else root) / self.file
@@ -91,14 +100,15 @@ class GroundTruth(Dataset):
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:
-    """What tells one state of a file, or of a folder of files, from another."""
+    """Read what tells one state of a file or folder from another."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def npz_chunks(path: Path, member: str) -> Iterator[tuple[slice, NDArray[np.generic]]]:
-    """An array of an .npz file in parts of CHUNK rows, with their places: gigabytes that are never whole in memory.
+    """Read an array of an .npz file in parts of CHUNK rows, with their places.
 
+    The whole array, which may have gigabytes, is never in memory.
     Raises ValueError for pickled objects and damaged files.
     """
     try:
@@ -118,7 +128,10 @@ def npz_chunks(path: Path, member: str) -> Iterator[tuple[slice, NDArray[np.gene
 
 
 def fill_from_npz(path: Path, member: str, out: Bytes, scale: int = 1) -> None:
-    """Write ``scale`` times the images of an .npz file to ``out``. Raises ValueError where they are not as many."""
+    """Write ``scale`` times the images of an .npz file to ``out``.
+
+    Raises ValueError where there are more or fewer.
+    """
     found = 0
     for place, part in npz_chunks(path, member):
         images = as_images(part, out.shape[1:])
@@ -130,7 +143,10 @@ def fill_from_npz(path: Path, member: str, out: Bytes, scale: int = 1) -> None:
 
 
 def as_images(array: NDArray[np.generic], shape: Shape) -> Bytes:
-    """(N, H, W) or (N, H, W, C) uint8 as (N, C, H, W). Raises ValueError for another shape or type."""
+    """Bring (N, H, W) or (N, H, W, C) uint8 to (N, C, H, W).
+
+    Raises ValueError for another shape or type.
+    """
     images = array[:, None] if array.ndim == 3 else np.moveaxis(array, -1, 1)
     if images.shape[1:] != shape or images.dtype != np.uint8:
         raise ValueError(f"images of {images.shape[1:]} {images.dtype}")
@@ -138,12 +154,16 @@ def as_images(array: NDArray[np.generic], shape: Shape) -> Bytes:
 
 
 def check_count(found: int, out: Bytes) -> None:
+    """Raise ValueError unless as many images were found as ``out`` has places."""
     if found != len(out):
         raise ValueError(f"{found} images")
 
 
 def check_grid(values: NDArray[np.generic], sizes: Mapping[str, int]) -> None:
-    """Raise ValueError unless the images' factors, ``values`` (N, K), count up as a grid does, the last one fastest."""
+    """Raise ValueError unless the images' factors count up as a grid does.
+
+    values: (N, K); the last one changes fastest.
+    """
     n = math.prod(sizes.values())
     if values.shape != (n, len(sizes)):
         raise ValueError(f"factors of {values.shape}, not {(n, len(sizes))}")

@@ -1,4 +1,4 @@
-"""Further items for a trained model, read from a file or a folder in the way of its training data."""
+"""Items for a trained model, read from a file or folder as its training data are."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ from aesearch.errors import UserError
 
 @dataclass(frozen=True)
 class Items:
-    """images: (N, C, H, W), uint8 or float32, as in Data. names: of each item. labels: (N,) class numbers, or None."""
+    """Items for a trained model.
+
+    images: (N, C, H, W), uint8 or float32, as in Data. names: of each item. labels: (N,) class numbers, or None.
+    """
 
     images: NDArray[Any]
     names: tuple[str, ...]
@@ -28,8 +31,9 @@ class Items:
 
 
 def read_items(path: Path, data: Dataset, fitted: Mapping[str, Any]) -> Items:
-    """The items at ``path`` in the shape of ``data``: an image, a folder of images, a .npy, .npz, CSV or Parquet file.
+    """Read the items at ``path`` in the shape of ``data``.
 
+    path: an image, a folder of images, a .npy, .npz, CSV or Parquet file.
     fitted: that of the training data; a table's tells all, so that its own file need not be there. A label column,
     array or sub-folder of the training data's classes is used where there is one. Raises UserError for what cannot be
     read or has another shape.
@@ -92,7 +96,10 @@ def _numbered(n: int) -> tuple[str, ...]:
 
 
 def _places(values: Iterable[str], classes: Sequence[str], path: Path) -> NDArray[np.int64]:
-    """The place of each of ``values`` among the ``classes``. Raises UserError for one that is none of them."""
+    """Find the place of each of ``values`` among the ``classes``.
+
+    Raises UserError for one that is none of them.
+    """
     values, places = list(values), {name: place for place, name in enumerate(classes)}
     if unknown := sorted(set(values) - set(classes)):
         raise UserError(

@@ -18,8 +18,9 @@ VARIANTS = {"toy": 6, "realistic": 6, "real": 6, "real_complex": 4}
 
 @dataclass(frozen=True)
 class MPI3D(GroundTruth):
-    """A robot arm with an object, 64 x 64 colour, 1,036,800 images, or 460,800 of real_complex.
+    """1,036,800 images of a robot arm with an object, 64 x 64 colour.
 
+    real_complex has 460,800.
     variant: toy and realistic are rendered, real and real_complex photographed. The file ``mpi3d_<variant>.npz`` must
     be there: its publishers state no checksum. The array takes 12.7 GB on disk, or 5.7. Gondal et al., "On the Transfer
     of Inductive Bias from Simulation to the Real World", NeurIPS 2019.

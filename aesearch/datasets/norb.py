@@ -24,10 +24,10 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class SmallNORB(GroundTruth):
-    """48,600 grey photographs of toys by the left camera, 64 x 64, with the category as class.
+    """48,600 grey photographs of toys, 64 x 64, with the category as class.
 
-    Ten toys stand for each combination of the factors, one after the other. The six files, packed or not, lie in the
-    folder ``smallnorb``, which is downloaded if missing.
+    They are those of the left camera. Ten toys stand for each combination of the factors, one after the other. The six
+    files, packed or not, lie in the folder ``smallnorb``, which is downloaded if missing.
     """
 
     root: str | None = None
@@ -85,7 +85,10 @@ class SmallNORB(GroundTruth):
             _shrink(dat, into, out)
 
     def _places(self, category: NDArray[np.generic], info: NDArray[np.generic]) -> NDArray[np.int64]:
-        """Where in the grid each image belongs, the toy last. info: (N, 4), toy, elevation, azimuth, lighting."""
+        """Find where in the grid each image belongs, the toy last.
+
+        info: (N, 4), toy, elevation, azimuth, lighting.
+        """
         toy, elevation, azimuth, lighting = info.astype(np.int64).T
         # The file counts the azimuth in twos.
         values = (category.astype(np.int64), elevation, azimuth // 2, lighting, toy)
@@ -95,9 +98,10 @@ class SmallNORB(GroundTruth):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], np.dtype[Any], tuple[int, ...]]]:
-    """The numbers, their type and their shape in NORB's format: magic, dimensions, sizes (three at least), numbers.
+    """Open a file in NORB's format at its numbers, with their type and shape.
 
-    path: it ends in .gz; where it is not there, the unpacked file is read.
+    The format: magic, dimensions, sizes (three at least), numbers. path: it ends in .gz; where it is not there, the
+    unpacked file is read.
     """
     form = path if path.is_file() else path.with_suffix("")
     opener: Any = gzip.open if form.suffix == ".gz" else open
@@ -115,7 +119,10 @@ def _read(path: Path) -> NDArray[np.generic]:
 
 
 def _shrink(path: Path, places: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-    """Write the left image of each pair in a file of (N, 2, H, W) to its place in ``out``."""
+    """Write the left image of each pair in a file to its place in ``out``.
+
+    The file holds (N, 2, H, W).
+    """
     from PIL import Image
 
     with _opened(path) as (file, kind, (n, cameras, height, width)):

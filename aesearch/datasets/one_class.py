@@ -12,8 +12,9 @@ from aesearch.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class OneClass(Dataset):
-    """``data`` with the class ``normal`` alone in train and val, and all classes in test, the others as anomalies.
+    """Data with one class as normal, and all others as anomalies.
 
+    Train and val have the class ``normal`` of ``data`` alone, test has all classes.
     normal: the name of a class, its place in ``data.classes``, or a tuple of these. A table stays scaled as all of its
     train rows say. Ruff et al., "Deep One-Class Classification", ICML 2018, call this setting one-vs-rest.
     """

@@ -15,9 +15,10 @@ from aesearch.datasets.ground_truth import CHUNK, SIDE, GroundTruth, as_images, 
 
 @dataclass(frozen=True)
 class Shapes3D(GroundTruth):
-    """480,000 rendered rooms with an object, 64 x 64 colour. The file (268 MB) is downloaded if missing.
+    """480,000 rendered rooms with an object, 64 x 64 colour.
 
-    Its array takes 5.9 GB on disk. Burgess and Kim, "3D Shapes Dataset", 2018.
+    The file (268 MB) is downloaded if missing. Its array takes 5.9 GB on disk.
+    Burgess and Kim, "3D Shapes Dataset", 2018.
     """
 
     root: str | None = None

@@ -1,4 +1,4 @@
-"""White shapes on black with five known factors, rendered here after the layout of dSprites.
+"""White shapes on black with five known factors, rendered after dSprites.
 
 Matthey, Higgins, Hassabis, Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017.
 """
@@ -48,8 +48,9 @@ SHAPES: dict[str, Callable[[Plane, Plane], NDArray[np.bool_]]] = {
 
 @dataclass(frozen=True)
 class Sprites(Dataset):
-    """Every combination of shape x scale x orientation x position x and y, with each image's factors.
+    """Rendered shapes, one image for each combination of five factors.
 
+    The factors are shape, scale, orientation, position x and position y.
     The defaults are the grid of dSprites: 3 x 6 x 40 x 32 x 32 = 737,280 images of 64 x 64 (3 GB on disk).
     Scales run from 0.5 to 1, orientations over the full turn, positions over the middle half of the image.
     A fifth of the images each, 10,000 at most, is held out for val and test.
@@ -104,7 +105,7 @@ class Sprites(Dataset):
         self.render(out.reshape(*self.factor_sizes.values(), self.resolution, self.resolution))
 
     def render(self, out: NDArray[np.uint8]) -> None:
-        """Draw the whole grid into ``out``: (shapes, scales, orientations, x, y, height, width)."""
+        """Draw the whole grid into ``out``, (shapes, scales, orientations, x, y, H, W)."""
         scales = np.linspace(0.5, 1, self.scales) if self.scales > 1 else np.array([1.0])
         angles = np.linspace(0, 2 * math.pi, self.orientations, endpoint=False)
         for i, shape in enumerate(self.shapes):
@@ -131,7 +132,10 @@ class Sprites(Dataset):
                 out[np.ix_(xs, ys)] = windows[(last - centre[ys])[None, :], (last - centre[xs])[:, None]]
 
     def _centres(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The centre of each position along an axis, as a whole pixel and a phase in subpixels."""
+        """Compute the centre of each position along an axis.
+
+        Each is a whole pixel and a phase in subpixels.
+        """
         margin = self.resolution * 33 / 128  # at 64 pixels: centres 16.5, 17.5, ..., 47.5
         middle = self.resolution / 2
         low = margin if self.positions > 1 else middle
@@ -147,7 +151,10 @@ class Sprites(Dataset):
         y: float,
         extent: int,
     ) -> NDArray[np.uint8]:
-        """One sprite centred at (x, y) on a square canvas: each pixel is the share of its subpixels covered."""
+        """Draw one sprite centred at (x, y) on a square canvas.
+
+        Each pixel is the share of its subpixels covered.
+        """
         radius = self.resolution / 4 * scale
         canvas = np.zeros((extent, extent), np.uint8)
         rows = slice(max(0, math.floor(y - radius)), min(extent, math.ceil(y + radius)))

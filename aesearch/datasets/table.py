@@ -22,8 +22,9 @@ SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 @dataclass(frozen=True)
 class Table(Dataset):
-    """The rows of a CSV or Parquet file. label: the column with the class, no input; drop: columns to leave out.
+    """Rows of a CSV or Parquet file.
 
+    label: the column with the class, which is no input. drop: columns to leave out.
     Numbers become (x - median) / (interquartile range / 1.349) of the train rows, clipped to 10 either way, so that a
     normal column gets variance 1; a missing one is the median; where that range is 0, the standard deviation counts.
     Categories become one column per level of the train rows, "(missing)" among them if any are; a level that those do
@@ -66,7 +67,10 @@ def _load(path: str, label: str | None, drop: tuple[str, ...], stamp: int) -> Da
 
 
 def read_frame(path: Path) -> "pd.DataFrame":
-    """The table of a CSV or Parquet file, without the row numbers that pandas writes. Raises UserError."""
+    """Read the table of a CSV or Parquet file, without the row numbers of pandas.
+
+    Raises UserError for a file that cannot be read.
+    """
     import pandas as pd
 
     if not path.is_file():
@@ -86,7 +90,10 @@ def read_frame(path: Path) -> "pd.DataFrame":
 
 
 def _separator(path: Path) -> str:
-    """What stands between the columns of a CSV file: by its first line, a comma, semicolon or tab."""
+    """Find the separator of a CSV file's columns, by its first line.
+
+    It is a comma, semicolon or tab.
+    """
     with path.open("rb") as file:
         head = file.readline(1 << 16)
     if b"\0" in head:
@@ -95,7 +102,10 @@ def _separator(path: Path) -> str:
 
 
 def from_frame(frame: "pd.DataFrame", label: str | None, drop: tuple[str, ...], name: str) -> Data:
-    """The data of a table, whose error messages call it ``name``. Raises UserError for what cannot be learnt from."""
+    """Make the data of a table; error messages call it ``name``.
+
+    Raises UserError for what cannot be learnt from.
+    """
     columns = list(frame.columns)
     for column in (*([label] if label else []), *drop):
         if column not in columns:
@@ -121,7 +131,10 @@ def from_frame(frame: "pd.DataFrame", label: str | None, drop: tuple[str, ...], 
 
 
 def _labels(values: "pd.Series[str]", label: str, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The class of each row and the names of the classes. Raises UserError for a column that holds none."""
+    """Read the class of each row, and name the classes.
+
+    Raises UserError for a column that holds none.
+    """
     from pandas.api.types import is_numeric_dtype
 
     unique = sorted(values.unique()) if is_numeric_dtype(values) else sorted(map(as_text, values.unique()))

@@ -1,4 +1,7 @@
-"""Torchvision's image sets with labels: train and test as published, val from the end of train."""
+"""Torchvision's image sets with labels.
+
+Train and test are as published, val is from the end of train.
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -32,8 +35,9 @@ EMNIST_SPLITS: dict[str, tuple[tuple[str, ...], int, int]] = {
 
 
 class VisionSet(Dataset):
-    """A torchvision set of labelled images. ``root``: its folder; by default that of ``--data``.
+    """Torchvision's set of labelled images.
 
+    ``root``: its folder; by default that of ``--data``.
     What is missing there is downloaded, and checked against torchvision's checksums.
     """
 
@@ -46,7 +50,7 @@ class VisionSet(Dataset):
     @property
     @abstractmethod
     def counts(self) -> tuple[int, int]:
-        """How many images train and test have."""
+        """Numbers of images in train and test."""
 
     @abstractmethod
     def open(self, folder: Path, train: bool, download: bool) -> Any:
@@ -54,7 +58,7 @@ class VisionSet(Dataset):
 
     @abstractmethod
     def arrays(self, opened: Any) -> tuple[Bytes, NDArray[np.int64]]:
-        """The images (N, C, H, W) and labels (N,) of a data set of torchvision's."""
+        """Give the images (N, C, H, W) and labels (N,) of a set of torchvision's."""
 
     def load(self, root: Path) -> Data:
         folder = Path(self.root) if self.root else root
@@ -133,7 +137,10 @@ class MNIST(GreySet):
 
 @dataclass(frozen=True)
 class FashionMNIST(GreySet):
-    """70,000 pieces of clothing of 28 x 28, split as MNIST. Xiao, Rasul, Vollgraf, 2017."""
+    """70,000 pieces of clothing of 28 x 28, split as MNIST.
+
+    Xiao, Rasul, Vollgraf, "Fashion-MNIST", 2017.
+    """
 
     root: str | None = None
 
@@ -150,7 +157,10 @@ class FashionMNIST(GreySet):
 
 @dataclass(frozen=True)
 class KMNIST(GreySet):
-    """70,000 cursive Japanese characters of 28 x 28, split as MNIST. Clanuwat et al., 2018."""
+    """70,000 cursive Japanese characters of 28 x 28, split as MNIST.
+
+    Clanuwat et al., "Deep Learning for Classical Japanese Literature", 2018.
+    """
 
     root: str | None = None
 
@@ -166,9 +176,10 @@ class KMNIST(GreySet):
 
 @dataclass(frozen=True)
 class EMNIST(VisionSet):
-    """Handwritten digits and letters of 28 x 28, upright. Cohen, Afshar, Tapson, van Schaik, 2017.
+    """Handwritten digits and letters of 28 x 28, upright.
 
     split: one of balanced (131,600 images, 47 classes), byclass, bymerge, digits, letters and mnist.
+    Cohen, Afshar, Tapson, van Schaik, "EMNIST", IJCNN 2017.
     """
 
     split: Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"] = "balanced"
@@ -203,7 +214,10 @@ class EMNIST(VisionSet):
 
 @dataclass(frozen=True)
 class CIFAR10(VisionSet):
-    """60,000 colour photographs of 32 x 32: 45,000 for train, 5,000 for val, 10,000 for test. Krizhevsky, 2009."""
+    """60,000 colour photographs of 32 x 32: 45,000 train, 5,000 val, 10,000 test.
+
+    Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+    """
 
     root: str | None = None
 
@@ -230,7 +244,10 @@ class CIFAR10(VisionSet):
 
 @dataclass(frozen=True)
 class SVHN(VisionSet):
-    """99,289 colour house numbers of 32 x 32: 68,257 for train, 5,000 for val, 26,032 for test. Netzer et al., 2011."""
+    """99,289 colour house numbers of 32 x 32: 68,257 train, 5,000 val, 26,032 test.
+
+    Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011.
+    """
 
     root: str | None = None
 

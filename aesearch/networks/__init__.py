@@ -1,4 +1,4 @@
-"""Encoders and decoders: values that build plain ``nn.Module`` objects for any image shape."""
+"""Networks: values that build encoders and decoders for any image shape."""
 
 from aesearch.networks.conv import Burgess, Conv
 from aesearch.networks.layers import ACTIVATIONS

@@ -13,10 +13,11 @@ from aesearch.networks.network import GridNetwork, Shape, halvings
 
 @dataclass(frozen=True)
 class Conv(GridNetwork):
-    """Convolutions of stride 2 that halve the image once per entry of ``channels``, then a dense layer.
+    """Convolutional network that halves the image once per entry of ``channels``.
 
-    The decoder mirrors it with transposed convolutions; odd sizes are restored exactly. dense: the width of the layer
-    between the last map and the code; 0 leaves it out. dropout: of the maps and of the dense layer.
+    A dense layer follows. The decoder mirrors both with transposed convolutions; odd sizes are restored exactly.
+    dense: the width of the layer between the last map and the code; 0 leaves it out. dropout: the probability with
+    which each value of the maps and of the dense layer is zeroed in training.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -58,7 +59,10 @@ class Conv(GridNetwork):
 
     @property
     def _biased(self) -> bool:
-        """Batch norm takes a bias away again; its gradient would be rounding, which Adam scales up."""
+        """False with batch norm, which takes a bias away again.
+
+        The gradient of such a bias would be rounding, which Adam scales up.
+        """
         return self.norm != "batch"
 
     def _after(self, channels: int) -> list[nn.Module]:
@@ -91,8 +95,9 @@ class Conv(GridNetwork):
 
 
 def Burgess() -> Conv:
-    """The convolutional network of the disentanglement literature: 32-32-64-64, kernel 4, a dense layer of 256, ReLU.
+    """Build the convolutional network of the disentanglement literature.
 
+    Four convolutions of 32, 32, 64 and 64 maps with kernel 4, a dense layer of 256, ReLU.
     Burgess et al., "Understanding disentangling in beta-VAE", 2018, in the widths of Locatello et al., ICML 2019.
     """
     return Conv((32, 32, 64, 64), dense=256, activation="relu")

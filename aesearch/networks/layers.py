@@ -22,8 +22,9 @@ GROUPS = 8
 
 
 class Dropout(nn.Module):
-    """Zeroes each activation with probability ``rate`` in training and scales the rest by 1 / (1 - rate).
+    """Dropout whose masks repeat: zeros with probability ``rate`` in training.
 
+    The rest is scaled by 1 / (1 - rate).
     The mask is a hash of a counter that lives in a buffer, so that a replica draws the same masks alone, in
     vmapped company and after a checkpoint; PyTorch's dropout draws from one global generator.
     Srivastava et al., "Dropout", JMLR 2014.
@@ -48,7 +49,10 @@ class Dropout(nn.Module):
 
 
 def _mix(h: Tensor) -> Tensor:
-    """A bijection of 32-bit numbers, held in int64, that scatters neighbours (MurmurHash3's fmix32)."""
+    """Scatter neighbours: a bijection of 32-bit numbers (MurmurHash3's fmix32).
+
+    The numbers are held in int64.
+    """
     h = h & 0xFFFFFFFF
     h = (h ^ (h >> 16)) * 0x85EBCA6B & 0xFFFFFFFF
     h = (h ^ (h >> 13)) * 0xC2B2AE35 & 0xFFFFFFFF
@@ -56,7 +60,10 @@ def _mix(h: Tensor) -> Tensor:
 
 
 def check(widths: tuple[int, ...], name: str, activation: str, dropout: float, norm: str = "none") -> None:
-    """Raises UserError for widths, an activation, a norm or a dropout rate that no network can have."""
+    """Check the fields of a network.
+
+    Raises UserError for widths, an activation, a norm or a dropout rate that no network can have.
+    """
     if not widths or min(widths) < 1:
         raise UserError(f"{name} must be a tuple of at least one positive width, but got {name}={widths}")
     if activation not in ACTIVATIONS:
@@ -68,7 +75,10 @@ def check(widths: tuple[int, ...], name: str, activation: str, dropout: float, n
 
 
 def normalised(channels: int, norm: str) -> list[nn.Module]:
-    """The layer that normalises ``channels`` maps, if any. Ioffe and Szegedy 2015; Wu and He 2018."""
+    """Build the layer that normalises ``channels`` maps, or none.
+
+    Ioffe and Szegedy, "Batch Normalization", ICML 2015; Wu and He, "Group Normalization", ECCV 2018.
+    """
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     if norm == "group":
@@ -77,11 +87,15 @@ def normalised(channels: int, norm: str) -> list[nn.Module]:
 
 
 def dropped(rate: float) -> list[nn.Module]:
+    """Build a list with a dropout layer, or an empty one where ``rate`` is 0."""
     return [Dropout(rate)] if rate else []
 
 
 def dense(widths: list[int], activation: str, dropout: float = 0.0) -> list[nn.Module]:
-    """Linear layers through ``widths``, an activation (and dropout) after each but the last."""
+    """Build linear layers through ``widths``.
+
+    An activation, and dropout, follow each but the last.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation](), *dropped(dropout)]

@@ -11,9 +11,10 @@ from aesearch.networks.network import Network, Shape
 
 @dataclass(frozen=True)
 class MLP(Network):
-    """Fully connected layers of the ``hidden`` widths; the decoder mirrors the encoder unless it is given its own.
+    """Fully connected network of the ``hidden`` widths.
 
-    dropout: the probability with which each hidden activation is zeroed in training.
+    The decoder mirrors the encoder unless it is given its own widths. dropout: the probability with which each hidden
+    activation is zeroed in training.
     """
 
     hidden: tuple[int, ...] = (256, 256)

@@ -1,4 +1,4 @@
-"""What a network is: a value that builds an encoder and its decoder as plain ``nn.Module`` objects."""
+"""Base of the networks: values that build an encoder and its decoder."""
 
 from abc import ABC, abstractmethod
 
@@ -15,35 +15,47 @@ class Network(ABC):
     @property
     @abstractmethod
     def stateful(self) -> bool:
-        """Whether a pass in training changes buffers: batch norm and dropout do."""
+        """True where a pass in training changes buffers: batch norm and dropout do."""
 
     @abstractmethod
     def encoder(self, shape: Shape, outputs: int) -> nn.Module:
-        """A module from images (B, C, H, W) to (B, outputs). Raises UserError if ``shape`` is too small."""
+        """Build a module from images (B, C, H, W) to (B, outputs).
+
+        Raises UserError if ``shape`` is too small.
+        """
 
     @abstractmethod
     def decoder(self, latent_dim: int, shape: Shape) -> nn.Module:
-        """A module from codes (B, latent_dim) to logits (B, C, H, W): never a sigmoid before a cross entropy."""
+        """Build a module from codes (B, latent_dim) to logits (B, C, H, W).
+
+        Its last layer is no sigmoid: losses take logits.
+        """
 
 
 class GridNetwork(Network):
-    """A network that can also keep a code for each place of a coarse grid over the image."""
+    """Network that can also keep a code for each place of a coarse grid."""
 
     @abstractmethod
     def grid(self, shape: Shape) -> tuple[int, int]:
-        """(height, width) of the grid for images of ``shape``. Raises UserError if ``shape`` is too small."""
+        """Compute (height, width) of the grid for images of ``shape``.
+
+        Raises UserError if ``shape`` is too small.
+        """
 
     @abstractmethod
     def grid_encoder(self, shape: Shape, outputs: int) -> nn.Module:
-        """A module from images (B, C, H, W) to (B, outputs, height, width)."""
+        """Build a module from images (B, C, H, W) to (B, outputs, height, width)."""
 
     @abstractmethod
     def grid_decoder(self, inputs: int, shape: Shape) -> nn.Module:
-        """A module from (B, inputs, height, width) to logits (B, C, H, W)."""
+        """Build a module from (B, inputs, height, width) to logits (B, C, H, W)."""
 
 
 def halvings(shape: Shape, channels: tuple[int, ...], kernel: int) -> list[tuple[int, int]]:
-    """(height, width) before the first stride-2 convolution and after each. Raises UserError where nothing is left."""
+    """List (height, width) before the first convolution of stride 2 and after each.
+
+    Raises UserError where nothing is left.
+    """
     padding = (kernel - 1) // 2
     sizes = [(shape[1], shape[2])]
     for _ in channels:

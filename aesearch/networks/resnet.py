@@ -1,4 +1,7 @@
-"""Residual networks. He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016."""
+"""Residual networks.
+
+He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016.
+"""
 
 import math
 from dataclasses import dataclass
@@ -31,8 +34,9 @@ class _Block(nn.Module):
 
 @dataclass(frozen=True)
 class ResNet(GridNetwork):
-    """For each entry of ``channels`` a stride-2 convolution and ``blocks`` residual blocks; the decoder mirrors it.
+    """Residual network that halves the image once per entry of ``channels``.
 
+    Each halving is a convolution of stride 2, then ``blocks`` residual blocks. The decoder mirrors it.
     The decoder enlarges by nearest neighbours and convolves, which leaves no checkerboard (Odena et al., 2016).
     """
 

@@ -1,5 +1,6 @@
-"""MLflow: one experiment per study, a parent run for the study, a child run per trial. The only place that imports it.
+"""MLflow: an experiment per study, a parent run for it, a child run per trial.
 
+This room alone imports MLflow.
 The driver writes, from the records of the trials, in a thread of its own; workers never open the store. All points
 carry the time at which they were measured, so that sending one again changes nothing.
 """

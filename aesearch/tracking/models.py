@@ -1,4 +1,4 @@
-"""The models of a study in MLflow: what makes one servable, the registered knee, the way back."""
+"""Models of a study in MLflow: servable, registered, and fetched again."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,9 @@ ALIAS = "knee"
 
 
 def write_mlmodel(folder: Path) -> None:
-    """Make the model in ``folder`` one that ``mlflow.pyfunc.load_model`` and ``mlflow models predict`` know.
+    """Describe the model in ``folder`` as one that MLflow can load and serve.
 
+    ``mlflow.pyfunc.load_model`` and ``mlflow models predict`` know it then.
     Its input is a batch of items as floats, (-1, C, H, W); its output what the parameter ``output`` names: codes,
     reconstructions or anomaly scores. No code and no pickle is stored: MLflow calls aesearch.serving.
     """
@@ -37,7 +38,10 @@ def write_mlmodel(folder: Path) -> None:
 
 
 def fetch_model(uri: str, run: str) -> Path:
-    """The folder of the model of an MLflow run. Raises UserError where there is none."""
+    """Download the model of an MLflow run; give its folder.
+
+    Raises UserError where there is none.
+    """
     try:
         open_client(uri)
         return Path(download_artifacts(run_id=run, artifact_path="model", tracking_uri=located(uri)))
@@ -48,9 +52,9 @@ def fetch_model(uri: str, run: str) -> Path:
 
 
 def register_knee(uri: str, name: str, run: str, key: int) -> str:
-    """Register the model of a study's knee, of ``run`` and trial ``key``, as ``models:/NAME@knee``.
+    """Register the model of a study's knee as ``models:/NAME@knee``.
 
-    Empty, or a remark where the store has no registry. Doing it again changes nothing: a run has one version.
+    run, key: of its trial. Gives "", or a remark where the store has no registry. Idempotent: a run has one version.
     """
     try:
         client = open_client(uri)

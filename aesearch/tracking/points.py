@@ -1,4 +1,7 @@
-"""What a trial's record says, as MLflow's points and tags. Nothing here asks a store."""
+"""Points and tags of MLflow, made from a trial's record.
+
+Nothing here asks a store.
+"""
 
 import hashlib
 import json
@@ -12,8 +15,9 @@ from aesearch.records.results import spread
 
 
 def epoch_points(epoch: dict[str, Any], replicas: int | None) -> list[Metric]:
-    """The metrics of an epoch: median, least and largest over the first ``replicas``, or over all.
+    """Make the points of an epoch: median, least and largest of each metric.
 
+    They are over the first ``replicas``, or over all.
     Replicas that are added later do not move the curves: what was sent once stays as it is.
     """
     return [
@@ -25,7 +29,10 @@ def epoch_points(epoch: dict[str, Any], replicas: int | None) -> list[Metric]:
 
 
 def final_points(measured: dict[str, Any], step: int, time_ms: int) -> list[Metric]:
-    """The metrics of the selected epochs: ``final/val/*``, and ``test/*``, which is measured only then."""
+    """Make the points of the selected epochs: ``final/val/*``, and ``test/*``.
+
+    Test is measured only then.
+    """
     return [
         Metric(name, value, time_ms, step)
         for metric, values in measured["metrics"].items()
@@ -36,8 +43,9 @@ def final_points(measured: dict[str, Any], step: int, time_ms: int) -> list[Metr
 def best_points(
     searched: list[list[str]], epochs: list[dict[str, Any]], measured: dict[str, Any], time_ms: int, added: bool
 ) -> list[Metric]:
-    """``best/*`` of each searched metric: the best median over replicas of all epochs, at its epoch.
+    """Make ``best/*``: of each searched metric the best median of all epochs.
 
+    The median is over replicas; the step is its epoch.
     searched: [name, direction] pairs. A metric that is measured only at the end has its value of then, at ``time_ms``.
     Where replicas were ``added``, all are at the last epoch: of two points MLflow calls that of the higher step latest.
     """
@@ -57,7 +65,7 @@ def best_points(
 
 
 def protocol_tags(measured: dict[str, Any]) -> list[RunTag]:
-    """The hash of each protocol, by its name."""
+    """Map each protocol's tag to its hash."""
     known = measured.get("protocols", {})
     return [RunTag(f"aesearch.protocol.{name}", protocol["hash"]) for name, protocol in known.items()]
 

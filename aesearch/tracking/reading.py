@@ -28,7 +28,10 @@ from aesearch.tracking.store import (
 
 
 def read_study(uri: str, name: str) -> Results:
-    """The newest study of that name, from MLflow alone. Raises UserError where there is none."""
+    """Read the newest study of that name, from MLflow alone.
+
+    Raises UserError where there is none.
+    """
     path = Path(uri.removeprefix(SQLITE))
     if uri.startswith(SQLITE) and not path.exists():
         raise UserError(f"there is no MLflow store {path}; run the study first, or name the store with --tracking-uri")

@@ -1,4 +1,7 @@
-"""What the records of a study's trials hold and MLflow does not, sent: in any order, as often as one likes."""
+"""Sender of records: MLflow gets what they hold and it lacks.
+
+Sending is idempotent, in any order.
+"""
 
 import json
 from collections.abc import Callable
@@ -45,8 +48,9 @@ RECORD_FILES = (
 
 @dataclass
 class Sender:
-    """Sends the records of a study's trials to MLflow, here and now; every method may raise what is in LOST.
+    """Sender of the records of a study's trials to MLflow, at once.
 
+    Every method may raise what is in LOST.
     info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials' records.
     runs: the identifier of each trial's run, by key.
     """
@@ -67,7 +71,7 @@ class Sender:
         self.tags = {"aesearch.file_sha256": self.info["file_sha256"], "aesearch.version": self.info["version"]}
 
     def connect(self) -> set[int]:
-        """Make the experiment and the parent run, or find them; the keys of the trials that MLflow lacks something of.
+        """Find or make the experiment and the parent run; list trials not all sent.
 
         Raises UserError for what time does not mend: an address that cannot be right, a deleted experiment.
         """
@@ -79,7 +83,7 @@ class Sender:
         return {key for key, record in self._records().items() if not self._has(key, record)}
 
     def send(self, key: int) -> int:
-        """Send what the record of trial ``key`` holds and MLflow does not; how many points that were."""
+        """Send what the record of trial ``key`` holds and MLflow lacks; count the points."""
         record = Record(self.records / f"{key:05d}")
         if not record.read("trial.json") or self._has(key, record):
             return 0
@@ -94,7 +98,7 @@ class Sender:
         return self._send_points(key, record)
 
     def finish(self, status: str) -> None:
-        """End the parent run with ``status``, and the runs of trials that were begun and are not being run."""
+        """End the parent run with ``status``, and the runs of trials not being run."""
         if self._doubtful:
             self._parent = self._find_parent()
             self._find_runs()
@@ -111,6 +115,7 @@ class Sender:
         self._client.log_artifacts(self._parent, str(folder), "report")
 
     def has_report(self) -> bool:
+        """Tell whether the parent run has the files of the report."""
         return bool(self._client.list_artifacts(self._parent, "report"))
 
     def _records(self) -> dict[int, Record]:
@@ -119,7 +124,7 @@ class Sender:
         return {int(folder.name): Record(folder) for folder in folders if (folder / "trial.json").exists()}
 
     def _has(self, key: int, record: Record) -> bool:
-        """Whether MLflow has all that the record holds."""
+        """Tell whether MLflow has all that the record holds."""
         if self._ends.get(key) is None or self._ends[key] != _end(record):
             return False
         if is_discarded(record.artifacts) and key not in self._discarded:
@@ -147,7 +152,10 @@ class Sender:
         return str(experiment.experiment_id)
 
     def _find_parent(self) -> str:
-        """The run of this study's state folder: a study that was begun afresh gets one of its own."""
+        """Find the run of this study's state folder.
+
+        A study that was begun afresh gets a run of its own.
+        """
         identity = self.info["identity"]
         runs = search(self._client, self._experiment, f"tags.`{STUDY_TAG}` = '{identity}'")
         if runs:
@@ -163,7 +171,7 @@ class Sender:
         return parent
 
     def _find_runs(self) -> None:
-        """The run of each trial, and how it ended."""
+        """Find the run of each trial, and how it ended."""
         found: dict[int, list[Run]] = {}
         for run in self._children(self._parent):
             found.setdefault(int(run.data.tags[KEY_TAG]), []).append(run)
@@ -182,7 +190,10 @@ class Sender:
         return search(self._client, self._experiment, f"tags.`{PARENT}` = '{parent}'")
 
     def _only(self, runs: list[Run]) -> str:
-        """The first of ``runs`` of the same thing; empty others, made when an answer was lost, are deleted."""
+        """Keep the first of ``runs`` of the same thing, and delete empty others.
+
+        Those were made when an answer was lost.
+        """
         for run in runs[1:]:
             if not run.data.metrics:
                 self._client.delete_run(run.info.run_id)
@@ -201,7 +212,7 @@ class Sender:
         self._ends[key], self._scores[key] = None, ""
 
     def _reopen(self, key: int) -> None:
-        """A trial that failed, or was interrupted, goes on in its own run."""
+        """Set the run of a trial that failed or was interrupted to running again."""
         self._client.update_run(self.runs[key], status="RUNNING")
         self._client.log_batch(self.runs[key], tags=[RunTag(STATE_TAG, "RUNNING")])
         if "aesearch.reason" in self._client.get_run(self.runs[key]).data.tags:
@@ -256,7 +267,10 @@ class Sender:
         self._discarded.add(key)
 
     def _send_scores(self, key: int, record: Record) -> int:
-        """Metrics that were measured after the trial's end, beside those that its run has from elsewhere."""
+        """Send metrics that were measured after the trial's end.
+
+        They stand beside those that its run has from elsewhere.
+        """
         run, scores = self.runs[key], record.read("scores.json")
         if not scores or self._scores[key] == scores_tag(scores).value:
             return 0
@@ -274,7 +288,10 @@ class Sender:
 
 
 def _end(record: Record) -> int:
-    """When the trial ended, in milliseconds; of one that has not, when it did the last that its record knows of."""
+    """Read when the trial ended, in milliseconds.
+
+    For one that has not, read when it did the last that its record knows of.
+    """
     state = record.read("state.json")
     if state:
         # Replicas that are added to a trial that has ended renew its result.
@@ -300,9 +317,10 @@ def _log_scores(client: MlflowClient, run: str, scores: dict[str, Any], record: 
 
 
 def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> None:
-    """Add metrics that were measured of a trial's kept model to its run. Raises UserError where that fails.
+    """Add metrics of a trial's kept model to its run. Idempotent.
 
-    scores: as of scores.json. record: of the trial, as MLflow has it. Doing it again changes nothing.
+    scores: as of scores.json. record: of the trial, as MLflow has it.
+    Raises UserError where the store cannot take them.
     """
     try:
         client = open_client(uri)
@@ -314,8 +332,9 @@ def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> No
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent: of how many trials, how many points. runs: of all trials. finished: whether none is to come.
+    """Count of what was sent: trials and points.
 
+    runs: of all trials. finished: whether none is to come.
     reported: whether the study's run has the files of the report. add_report: keeps them there, from a folder; raises
     UserError where the store is lost.
     """

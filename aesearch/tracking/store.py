@@ -1,4 +1,4 @@
-"""MLflow's store: which addresses can be right, how a SQLite store is made, what says that it is lost."""
+"""Stores of MLflow: their addresses, the making of a SQLite store, their errors."""
 
 import logging
 import os
@@ -30,9 +30,9 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of a store or server, without asking a server anything; a missing SQLite store is made.
+    """Open a client of a store or server; make a missing SQLite store.
 
-    Raises UserError for an address that cannot be right.
+    A server is not asked anything yet. Raises UserError for an address that cannot be right.
     """
     _quiet()
     _check_uri(uri)
@@ -44,12 +44,15 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def located(uri: str) -> str:
-    """The address with the whole path of a SQLite store: MLflow keeps the stores that it has opened, by address."""
+    """Complete the path of a SQLite store in its address.
+
+    MLflow keeps the stores that it has opened, by address.
+    """
     return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
 
 
 def begun(parent: Run) -> int:
-    """The place of a study's run among those of its name."""
+    """Read the place of a study's run among those of its name."""
     return int(parent.data.tags.get(BEGUN_TAG, 0))
 
 
@@ -87,12 +90,18 @@ def _check_path(path: Path, uri: str) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is more than an empty file, which MLflow would fill in place, where it may be killed."""
+    """Tell whether a file is there and not empty.
+
+    MLflow would fill an empty file in place, and may be killed while it does.
+    """
     return path.exists() and path.stat().st_size > 0
 
 
 def _foreign(path: Path) -> str:
-    """Why a SQLite file is no store for this MLflow, which would add its tables to any file, or fail half-way."""
+    """Say why a SQLite file is no store for this MLflow; "" for one that is.
+
+    MLflow would add its tables to any file, or fail half-way.
+    """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=0, uri=True)) as database:
             tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
@@ -111,7 +120,10 @@ def _foreign(path: Path) -> str:
 
 
 def create_store(uri: str) -> None:
-    """Make a missing SQLite store, once, under a lock: a half-migrated file would be lost for good."""
+    """Make a missing SQLite store, once, under a lock.
+
+    A store that was half made when its process was killed would be lost for good.
+    """
     if not uri.startswith(SQLITE):
         return
     path = Path(uri.removeprefix(SQLITE)).absolute()
@@ -131,12 +143,12 @@ def create_store(uri: str) -> None:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a store is a file of this machine, which answers soon or not at all."""
+    """Tell whether a store is a file here, which answers soon or not at all."""
     return uri.startswith(SQLITE)
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether an error says that the request is wrong, which time does not mend."""
+    """Tell whether an error means a wrong request, which time does not mend."""
     if not isinstance(error, MlflowException):
         return isinstance(error, UserError)
     status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
@@ -144,7 +156,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def shown(uri: str) -> str:
-    """An address without its password."""
+    """Write an address without its password."""
     try:
         password = urlsplit(uri).password
     except ValueError:
@@ -153,7 +165,7 @@ def shown(uri: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as one line of at most 300 characters."""
+    """Write what an error says as one line of at most 300 characters."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     # Of an address that does not answer, without what each library on the way has to say.
     cause = re.search(r"\(Caused by \w+\(.*?: (.+?)[\"']?\)+$", line)
@@ -161,7 +173,7 @@ def first_line(error: BaseException) -> str:
 
 
 def unreachable(uri: str, error: Exception) -> UserError:
-    """The error of a store that must answer now and does not."""
+    """Make the error of a store that must answer now and does not."""
     if isinstance(error, UserError):
         return error
     return UserError(f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error)}")

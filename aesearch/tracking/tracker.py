@@ -1,4 +1,7 @@
-"""The thread that sends a study's records while it runs: what is lost on the way is tried again, never waited for."""
+"""Thread that sends a study's records while it runs.
+
+What is lost on the way is tried again; nobody waits for it.
+"""
 
 import threading
 import time
@@ -54,13 +57,16 @@ class Tracker:
             raise unreachable(self.uri, self._refused) from self._refused
 
     def notify(self, key: int) -> None:
-        """The record of trial ``key`` has news. Returns at once."""
+        """Note that the record of trial ``key`` has news, and return at once."""
         with self._news:
             self._backlog.add(key)
             self._news.notify()
 
     def close(self, status: str) -> None:
-        """Send what is left and end the parent run with ``status``; a server gets one last bounded try."""
+        """Send what is left, and end the parent run with ``status``.
+
+        A server gets one last bounded try.
+        """
         with self._news:
             self._status, self._until = status, time.monotonic() + LAST_SECONDS[status]
             self._news.notify()
@@ -71,7 +77,7 @@ class Tracker:
                 self.problem = self.problem or "it is too slow"
 
     def add_report(self, folder: Path) -> str:
-        """Keep the report's files at the parent run, where MLflow has everything else; why that failed, or nothing."""
+        """Keep the report's files at the parent run; say why that failed, or nothing."""
         try:
             self.sender.add_report(folder)
         except LOST as error:

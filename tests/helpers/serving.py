@@ -10,12 +10,12 @@ from pathlib import Path
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Nothing: the test's output stays clean."""
+        """Log nothing: the test's output stays clean."""
 
 
 @contextmanager
 def serving(handler) -> Iterator[str]:
-    """The address, with a slash at its end, of a server on loopback."""
+    """Serve on loopback; give the address, with a slash at its end."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -12,7 +12,7 @@ TINY = Sprites(resolution=16, scales=2, orientations=2, positions=8)
 
 
 def space(trial: optuna.Trial) -> TrainConfig:
-    """A conditional space: only a variational model has a beta."""
+    """Sample a conditional space: only a variational model has a beta."""
     variational = trial.suggest_categorical("variational", [False, True])
     objective = BetaVAE(trial.suggest_categorical("beta", [1.0, 4.0])) if variational else Reconstruction()
     latent_dim = trial.suggest_int("latent_dim", 2, 6, step=2)

@@ -26,7 +26,7 @@ FLOAT = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.1, 
 
 
 def write_trial(records: Path, key: int, state: str, epochs: int = 3, reason: str = "") -> None:
-    """The record of a trial as driver and worker leave it."""
+    """Write the record of a trial as driver and worker leave it."""
     record = Record(records / f"{key:05d}")
     record.begin({"key": key, "params": {"beta": 0.5 + key}, "distributions": {"beta": FLOAT}, "config": "..."})
     for number in range(1, epochs + 1):

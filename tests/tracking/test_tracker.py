@@ -275,6 +275,7 @@ def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
 
     import mlflow
     import numpy as np
+    from helpers.doc_blocks import blocks
     from helpers.small import TINY
 
     from aesearch.model import load_model
@@ -307,6 +308,9 @@ def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
     assert register_knee(uri, "s", run.info.run_id, 0) == ""
     knee = mlflow.pyfunc.load_model("models:/s@knee")
     np.testing.assert_array_equal(knee.predict(images), served.predict(images))
+    assert register_knee(uri, "beta_sweep", run.info.run_id, 0) == ""
+    for code in (blocks("docs/mlflow.md")[0].code, blocks("docs/use.md")[1].code):
+        exec(code, {"images": images, "run_id": run.info.run_id})
     (tmp_path / "in.json").write_text(json.dumps({"inputs": images.tolist()}))
     folder = tmp_path / "trials" / "00000" / "artifacts"
     options = ["-m", str(folder), "-i", "in.json", "-o", "out.json", "--env-manager", "local", "-t", "json"]
