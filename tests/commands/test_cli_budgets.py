@@ -6,10 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 from helpers.command_line import STUDY
+from helpers.stores import new_store
 
 
 @pytest.fixture
 def one_at_a_time(folder):
+    new_store(folder / "mlflow.db")
     (folder / "small.py").write_text(STUDY.replace("max_concurrent=2", "max_concurrent=1"))
     return folder
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from helpers.small import TINY, make, smooth
+from helpers.stores import new_store
 
 from aesearch import Minimize, Study, TrainConfig
 from aesearch.model import is_discarded
@@ -88,7 +89,7 @@ def narrow(trial):
 @pytest.mark.usefixtures("local_ray")
 def test_a_study_stops_at_its_disk_budget_and_goes_on_with_more(in_tmp, data_root):
     study = Study("small", narrow, Minimize("val/mse"), n_trials=6, max_concurrent=1)
-    uri = f"sqlite:///{in_tmp}/mlflow.db"
+    uri = new_store(in_tmp / "mlflow.db")
 
     def search(budget):
         ledger = Ledger.open(study, in_tmp)
