@@ -82,3 +82,26 @@ def test_every_commit_that_contributing_shows_has_its_file():
         if "invalid object name" in found.stderr or "not a git repository" in found.stderr:
             pytest.skip("this copy of the repository lacks its history")
         assert found.returncode == 0, f"{commit} has no {path}"
+
+
+def test_the_life_of_a_trial_names_what_there_is():
+    """Every file, function and test that docs/how-a-trial-lives.md names is there, and the way has at most 8 steps."""
+    page = (ROOT / "docs" / "how-a-trial-lives.md").read_text()
+    paths = set(re.findall(r"\b(?:aesearch|tests)/[\w/]+\.py|\baesearch/\w+/(?=\s)", page))
+    assert len(paths) > 15
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    way = [
+        ("aesearch/__main__.py", "main"),
+        ("aesearch/commands/run.py", "run"),
+        ("aesearch/search/driver.py", "run_study"),
+        ("aesearch/search/searcher.py", "suggest"),
+        ("aesearch/search/worker.py", "run_trial"),
+        ("aesearch/train/loop.py", "train"),
+        ("aesearch/train/cohort.py", "train_epoch"),
+    ]
+    for path, name in way:
+        assert re.search(rf"{re.escape(path)}\s+{name}\b|{re.escape(path)} {name} ", page), f"{path} {name}"
+        assert f"def {name}(" in (ROOT / path).read_text()
+    record = (ROOT / "aesearch" / "records" / "record.py").read_text()
+    for name in re.findall(r"`trials/<key>/([\w.]+)/?`", page):
+        assert name in record, f"{name} is none of a record's files"

@@ -44,7 +44,7 @@ MOST_REASON = 1000  # characters; the traceback has all of it
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Two parts of a trial's metrics, references and protocols as one; the second wins.
+    """Merge two parts of a trial's metrics, references and protocols; the second wins.
 
     A protocol keeps the names of all metrics that were measured under it.
     """
@@ -56,7 +56,7 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def medians(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
-    """What a search sees of the named metrics: the median over replicas; NaN of what is not measured yet."""
+    """Take the median of each named metric over its replicas; NaN where it is not measured."""
     return [float(np.median(metrics.get(name, (math.nan,)))) for name in names]
 
 
@@ -79,7 +79,7 @@ def failure_of(error: BaseException) -> tuple[str, str]:
 
 
 def summary(result: "Result", seconds: float) -> dict[str, Any]:
-    """The content of result.json."""
+    """Make the content of result.json."""
     return {
         "metrics": result.metrics,
         "selected_epochs": result.epochs,
@@ -91,7 +91,7 @@ def summary(result: "Result", seconds: float) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that is never seen half written."""
+    """Write a JSON file atomically: a reader sees the old content or the new."""
     _replace(path, json.dumps(content, indent=1))
 
 
@@ -112,14 +112,16 @@ class Record:
 
     @property
     def artifacts(self) -> Path:
+        """Folder of the model and its pictures."""
         return self.folder / "artifacts"
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return self.folder / "checkpoints"
 
     def begin(self, trial: dict[str, Any], again: bool = False) -> None:
-        """Start afresh, or ``again``, keeping of an interrupted attempt its epochs and its checkpoints."""
+        """Empty the folder and write trial.json; ``again`` keeps the epochs and checkpoints of an interrupted attempt."""
         kept = {self.folder / "history.jsonl", self.checkpoints} if again else set()
         for path in self.folder.iterdir() if self.folder.exists() else ():
             if path in kept:
@@ -132,13 +134,13 @@ class Record:
         self._write("trial.json", trial)
 
     def attempt(self, pid: int | None = None, host: str = "") -> int:
-        """Note that a process takes up the trial, this one unless told; how often one has since the trial was begun."""
+        """Note that a process takes up the trial, this one by default. Returns the number of attempts so far."""
         count = int(self.read("worker.json").get("attempts", 0)) + 1
         taken = {"attempts": count, "pid": pid or os.getpid(), "host": host or socket.gethostname()}
         self._write("worker.json", taken)
         path = self.folder / "history.jsonl"
         if path.exists():
-            # A process that was killed may have left half a line.
+            # A writer that was killed may have left half a line.
             self._write_history(self.history())
         return count
 
@@ -152,7 +154,7 @@ class Record:
             file.write(json.dumps(line) + "\n")
 
     def join_history(self, part: "Record", start: int) -> None:
-        """Put the epochs of the replicas from ``start`` on, which ``part`` has, beside those of the replicas before."""
+        """Add the history of ``part``, the replicas from ``start`` on, to that of the replicas before."""
         lines = self.history()
         for line, other in zip(lines, part.history(), strict=True):
             line["metrics"] = {
@@ -164,18 +166,18 @@ class Record:
         _replace(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result, with a time after that of any before: it tells that there is news, and clocks go back."""
+        """Write the result. Its time is later than that of any earlier one, even where the clock was set back."""
         known = (int(self.read(name).get("time_ms", 0)) for name in ("state.json", "result.json"))
         self._write("result.json", result | {"time_ms": max(int(time.time() * 1000), *(1 + ms for ms in known))})
 
     def fail(self, error: BaseException) -> str:
-        """Keep the ``error`` and its traceback as the reason of a failure, which is returned."""
+        """Write the ``error`` and its traceback as the reason of a failure. Returns the reason."""
         reason, details = failure_of(error)
         self.fail_for(reason, details)
         return reason
 
     def fail_for(self, reason: str, details: str = "") -> None:
-        """Why the trial failed, where no exception says it."""
+        """Write why the trial failed."""
         self._write("failure.json", {"reason": reason[:MOST_REASON], "traceback": details})
 
     def rescore(self, scores: dict[str, Any]) -> None:
@@ -191,36 +193,38 @@ class Record:
             path.replace(folder / name)
 
     def remark(self, text: str) -> None:
-        """Add what a person should know of the trial that is no failure."""
+        """Add a remark: what a person should know of the trial although it did not fail."""
         with (self.folder / "remarks.txt").open("a") as file:
             file.write(text + "\n")
 
     def close(self, state: str, reason: str) -> None:
+        """Write how the trial ended, and remove its checkpoints."""
         self._write("state.json", {"state": state, "reason": reason, "time_ms": int(time.time() * 1000)})
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any]:
-        """One of the JSON files; empty where it was not written. Raises UserError where it is damaged."""
+        """Read one of the JSON files; empty where there is none. Raises UserError where it is damaged."""
         path = self.folder / name
         return _parsed(path.read_text(errors="replace"), path) if path.exists() else {}
 
     def check(self) -> None:
-        """Raise UserError where a file is damaged, before anything is done that counts on it."""
+        """Raise UserError where a file of the record is damaged."""
         for name in JSON_FILES:
             self.read(name)
         if not self.history() and self.read("result.json"):
             raise _damaged(self.folder / "history.jsonl", "is empty")
 
     def measured(self) -> dict[str, Any]:
-        """The metrics of the trial's end and of later, with their references and protocols."""
+        """Read all final metrics, those that were measured later included, with their references and protocols."""
         return merged(self.read("result.json"), self.read("scores.json"))
 
     def remarks(self) -> list[str]:
+        """Read the remarks, one a line."""
         path = self.folder / "remarks.txt"
         return path.read_text().splitlines() if path.exists() else []
 
     def history(self) -> list[dict[str, Any]]:
-        """The epochs so far; a last line that is still being written is left out."""
+        """Read the epochs so far. A last line that is still being written is left out."""
         path = self.folder / "history.jsonl"
         if not path.exists():
             return []
@@ -243,6 +247,6 @@ def _parsed(text: str, path: Path, place: str = "") -> dict[str, Any]:
 
 def _damaged(path: Path, what: str) -> UserError:
     return UserError(
-        f"a trial's files must be as they were written, but {path} {what}; restore it (MLflow has a copy at the run of "
+        f"{path} {what}; restore it (MLflow has a copy at the run of "
         "each trial that has ended), or start over with --fresh, which moves the study's state aside"
     )

@@ -1,4 +1,4 @@
-"""What a study left, as plain tables: made of the records of its trials, from MLflow or as they lie here."""
+"""Results: what the trials of a study left, as tables. They are made of records, from MLflow or from this machine."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from aesearch.records import Record, merged
 
 @dataclass(frozen=True)
 class Results:
-    """All of a study that its report needs.
+    """The data of a study that its report needs.
 
     info: name, question, metrics ([name, direction] pairs), kinds (what the metrics of the study's own scores are),
     n_trials, seed, version, and how it was run.
@@ -47,7 +47,10 @@ class Results:
 def from_records(
     info: Mapping[str, Any], records: Mapping[int, Record], models: str, runs: Mapping[int, str] | None = None
 ) -> Results:
-    """The results of the ended trials of a study, by key. models: the folder of the model in each record."""
+    """Make the results of a study from the records of its ended trials, by key.
+
+    models: name of the model's folder in each record. runs: identifiers of MLflow's runs, by key.
+    """
     distributions: dict[str, str] = dict(info["distributions"])
     for record in records.values():
         distributions |= record.read("trial.json")["distributions"]
@@ -66,14 +69,14 @@ def from_records(
 
 
 def local_results(folder: Path) -> Results:
-    """The results of a study from its state ``folder`` alone, without MLflow and without the study file."""
+    """Read the results of a study from its state ``folder`` alone, without MLflow and without the study file."""
     records = {int(path.name): Record(path) for path in sorted((folder / "trials").glob("[0-9]*"))}
     ended = {key: record for key, record in records.items() if record.read("state.json")}
     return from_records(json.loads((folder / "study.json").read_text()), ended, "artifacts")
 
 
 def spread(metric: str, values: list[float]) -> dict[str, float]:
-    """Median, least and largest over the replicas, by name; NaN where one is NaN, whichever it is."""
+    """Take median, least and largest over the replicas, by name; all NaN where one replica is NaN."""
     of_all = {"": np.median(values), "_min": np.min(values), "_max": np.max(values)}
     return {f"{metric}{name}": float(value) for name, value in of_all.items()}
 
@@ -84,7 +87,10 @@ def _reference_rows(key: int, record: Record) -> list[dict[str, Any]]:
 
 
 def _last(record: Record) -> tuple[dict[str, list[float]], list[int]]:
-    """The final metrics of a trial and the epoch of each replica that they are of; without an end, the last epoch's."""
+    """Find the metrics of a trial and the epoch of each replica that they are of.
+
+    They are the final ones, or those of the last epoch where the trial did not complete.
+    """
     result, epochs = record.read("result.json"), record.history()
     if result:
         return record.measured()["metrics"], result["selected_epochs"]

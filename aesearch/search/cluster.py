@@ -24,7 +24,11 @@ OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through 
 
 @dataclass(frozen=True)
 class Where:
-    """Where a study runs: Ray's address (None: $RAY_ADDRESS, else a local Ray), the folder of the data sets."""
+    """A place to run a study.
+
+    address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
+    Ray may print.
+    """
 
     address: str | None
     data: Path
@@ -33,6 +37,7 @@ class Where:
 
 @contextmanager
 def connected(where: Where) -> Any:
+    """Connect to Ray, and start one where there is none. Raises UserError where it cannot be reached."""
     # Without an address Ray would join any cluster that was started on this machine.
     options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
     if options["address"] == "local":
@@ -49,7 +54,7 @@ def connected(where: Where) -> Any:
                 ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"Ray must be reachable, but {options['address']}: {' '.join(str(error).split())[:300]}"
+                f"Ray cannot be reached at {options['address']}: {' '.join(str(error).split())[:300]}"
             ) from error
     try:
         yield
@@ -68,7 +73,10 @@ def _probe(address: str) -> None:
 
 @contextmanager
 def nothing_collected() -> Iterator[None]:
-    """While Ray shuts down, another thread's garbage collection that meets a handle of Ray's ends the whole process."""
+    """Collect garbage now, and not while Ray shuts down.
+
+    Ray's handles crash the process when another thread collects them during shutdown.
+    """
     gc.disable()
     gc.collect()
     try:
@@ -79,8 +87,11 @@ def nothing_collected() -> Iterator[None]:
 
 @contextmanager
 def handler_kept(number: signal.Signals) -> Iterator[None]:
-    """Put a signal's handler back: Ray takes SIGTERM when it starts and leaves none when it stops; Tune leaves its own
-    for SIGINT, which would swallow the next Ctrl-C."""
+    """Put a signal's handler back.
+
+    Ray takes SIGTERM when it starts and leaves no handler when it stops. Tune leaves its own for SIGINT, which would
+    swallow the next Ctrl-C.
+    """
     before = signal.getsignal(number)
     try:
         yield
@@ -103,10 +114,10 @@ def sigterm_as_sigint() -> Any:
 
 
 def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:
-    """(CPUs, GPUs) of a trial, and the number of trials at once.
+    """Share Ray's resources: returns the CPUs and GPUs of a trial, and the number of trials at once.
 
-    A cluster ``grows`` with what waits for it, so nothing is said of what it has not yet. Raises UserError where a
-    trial would wait for ever.
+    grows: whether the cluster adds nodes for trials that wait, so that a trial may need more than it has now.
+    Raises UserError where a trial would wait for ever.
     """
     cluster = ray.cluster_resources()
     cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
@@ -119,6 +130,6 @@ def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, 
 
 
 def threads(cpus: float) -> int:
-    """Of a trial: its CPUs, but no more than $OMP_NUM_THREADS, where a person has set it."""
+    """Count the threads of a trial: its CPUs, but no more than $OMP_NUM_THREADS where that is set."""
     most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return max(1, min(int(cpus), int(most) if most.isdigit() else int(cpus)))

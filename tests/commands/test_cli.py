@@ -281,7 +281,7 @@ def test_wrong_input_is_one_line_and_status_2(folder, here, arguments, message):
 def test_a_ray_that_is_not_there_is_one_line_and_loses_nothing(folder):
     result = aesearch("run", "small.py", "--address", "127.0.0.1:1")
     assert result.returncode == 2
-    assert "aesearch: Ray must be reachable, but 127.0.0.1:1" in result.stderr
+    assert "aesearch: Ray cannot be reached at 127.0.0.1:1" in result.stderr
     assert "Traceback" not in result.stderr
     assert not finished(folder)
 
