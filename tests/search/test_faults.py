@@ -16,13 +16,14 @@ import pytest
 from helpers.faults import study, table
 from helpers.searching import search
 from helpers.small import TINY
+from helpers.stores import new_store
 from mlflow import MlflowClient
 
 from aesearch import ASHA, Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.search.cluster import Where
-from aesearch.search.driver import run_study
+from aesearch.search.driver import Ended, run_study
 from aesearch.search.handover import Handover
 from aesearch.search.ledger import Ledger
 from aesearch.search.searcher import MOST_ATTEMPTS, QueueSearcher
@@ -343,3 +344,30 @@ def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root, whol
     points = MlflowClient(uri).get_metric_history(after.runs[key], "val/mse")
     assert [point.step for point in points] == list(range(1, 9))
     assert MlflowClient(uri).get_run(after.runs[key]).data.tags["aesearch.state"] == "COMPLETE"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_keeper_that_is_killed_costs_nothing(in_tmp, data_root, whole):
+    """Ray starts it anew and sends again what it had not answered; the worker only waits."""
+    uri = new_store(in_tmp / "mlflow.db")
+    ledger = Ledger.open(study("keeper"), in_tmp / "home")
+    tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
+    tracker.open()
+    killed = []
+
+    def changed(key: int) -> None:
+        tracker.notify(key)
+        if len(killed) == key and len(ledger.record(key).history()) >= 3 and key < 2:
+            below = psutil.Process().children(recursive=True)
+            [keeper] = [process for process in below if "ray::Keeper" in " ".join(process.cmdline())]
+            killed.append(keeper.pid)
+            keeper.kill()
+
+    assert run_study(ledger, Where(None, data_root), changed, lambda running, share: None) is Ended.FINISHED
+    tracker.close("FINISHED")
+    ledger.close()
+    assert len(set(killed)) == 2
+    assert ledger.counts() == {"COMPLETE": 3}
+    assert [ledger.record(key).read("worker.json")["attempts"] for key in range(3)] == [1, 1, 1]
+    for one, expected in zip(table(uri, "keeper"), whole, strict=True):
+        assert one.to_csv() == expected.to_csv()
