@@ -121,7 +121,7 @@ class Record:
         return self.folder / "checkpoints"
 
     def begin(self, trial: dict[str, Any], again: bool = False) -> None:
-        """Empty the folder and write trial.json; ``again`` keeps the epochs and checkpoints of an interrupted attempt."""
+        """Empty the folder and write trial.json; ``again`` keeps epochs and checkpoints of an interrupted attempt."""
         kept = {self.folder / "history.jsonl", self.checkpoints} if again else set()
         for path in self.folder.iterdir() if self.folder.exists() else ():
             if path in kept:

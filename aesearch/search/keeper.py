@@ -7,11 +7,12 @@ attempt at the trial, or of an earlier driver's workers, is refused.
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aesearch.records.record import Record
@@ -143,4 +144,6 @@ def keeping(folder: Path) -> Iterator[str]:
     try:
         yield name
     finally:
-        ray.kill(keeper)
+        # Where Ray itself is lost, the keeper is too.
+        with suppress(RayError):
+            ray.kill(keeper)
