@@ -1,4 +1,7 @@
-"""Compute Pareto dominance, fronts, ranks, knees and hypervolumes of costs, which are to be minimised."""
+"""Dominance of costs: Pareto fronts, ranks, knees and hypervolumes.
+
+Costs are to be minimised.
+"""
 
 from collections.abc import Sequence
 
@@ -12,8 +15,12 @@ Values = NDArray[np.float64]
 def on_front(costs: Values) -> NDArray[np.bool_]:
     """Mark the rows that no other row dominates.
 
-    costs: (..., N, M) of N points in M metrics. Returns (..., N). A row dominates another if it is at most as large in
-    every column and smaller in one, so equal rows are on a front together. N log N steps for M = 1 or 2, else N^2.
+    A row dominates another if it is at most as large in every column and smaller in one. So equal rows are on a front
+    together. It takes N log N steps for M = 1 or 2, else N^2.
+
+    costs: (..., N, M), N points in M metrics.
+
+    Returns a mask (..., N).
     """
     costs = np.asarray(costs, dtype=np.float64)
     if costs.shape[-1] > 2:
@@ -40,7 +47,10 @@ def on_front(costs: Values) -> NDArray[np.bool_]:
 
 
 def front(costs: Sequence[Costs]) -> list[int]:
-    """List the places of the undominated costs (N, M), M = 1 or 2, along the first metric."""
+    """List the places of the undominated costs, along the first metric.
+
+    costs: (N, M), M = 1 or 2.
+    """
     if not costs:
         return []
     table = np.array(costs, dtype=np.float64)
@@ -49,9 +59,11 @@ def front(costs: Sequence[Costs]) -> list[int]:
 
 
 def ranked(costs: Sequence[Costs]) -> list[tuple[int, int]]:
-    """Rank costs (N, M), M = 1 or 2: for each its front, 0 for the first, and its position in the order of all.
+    """Rank costs: give each its front, from 0, and its position in the order of all.
 
     Within a front, points whose removal loses more hypervolume come first; the ends of a front come before all others.
+
+    costs: (N, M), M = 1 or 2.
     """
     left = np.arange(len(costs))
     table = np.array(costs, dtype=np.float64)
@@ -69,14 +81,20 @@ def ranked(costs: Sequence[Costs]) -> list[tuple[int, int]]:
 
 
 def knee(costs: Values) -> int:
-    """Find the row of a front (N, M) nearest to the best of each column, columns scaled to the front's range."""
+    """Find the row of a front that is nearest to the best of each column.
+
+    costs: (N, M); columns are scaled to the front's range.
+    """
     low, high = costs.min(0), costs.max(0)
     scaled = (costs - low) / np.where(high > low, high - low, 1)
     return int(np.argmin((scaled**2).sum(1)))
 
 
 def _contributions(front: list[Costs]) -> list[float]:
-    """Measure the area that only each point of a front of two costs dominates; infinite at the front's ends."""
+    """Measure the area that only one point dominates, for each point of a front.
+
+    The front has two costs. The area is infinite at its ends, and 0 for a front of one cost.
+    """
     if not front or len(front[0]) == 1:
         return [0.0] * len(front)
     order = sorted(range(len(front)), key=lambda i: front[i])
@@ -87,7 +105,10 @@ def _contributions(front: list[Costs]) -> list[float]:
 
 
 def hypervolume(costs: Sequence[Costs], reference: Costs) -> float:
-    """Measure the area that costs (N, 2) dominate, up to ``reference``.
+    """Measure the area that costs dominate, up to ``reference``.
+
+    costs: (N, 2).
+    reference: the corner of the area. Only costs that are below it in both metrics count.
 
     Source: Zitzler and Thiele, PPSN 1998.
     """

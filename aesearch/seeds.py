@@ -1,4 +1,7 @@
-"""What a few seeds tell of a setting, and which settings deserve more of them. Costs are to be minimised."""
+"""Estimates from a few seeds: what a median over more seeds may be.
+
+They tell which trials deserve more seeds. Costs are to be minimised.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,15 +11,20 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 DRAWS = 2000
-PRIOR = 2  # degrees of freedom that the spread of all trials counts in that of one
+PRIOR = 2  # degrees of freedom with which the spread of all trials counts in that of one
 
 
 def spreads(values: Sequence[Values]) -> tuple[Values, NDArray[np.int64]]:
-    """Standard deviations over seeds (N, M) of trials (R_i, M), and their degrees of freedom (N,).
+    """Estimate the standard deviations over seeds, and their degrees of freedom.
 
-    Each is drawn towards the one that all trials share: (PRIOR s0^2 + SS_i) / (PRIOR + R_i - 1), as Smyth, "Linear
-    models and empirical Bayes methods", SAGMB 2004, equation for moderated variances with a fixed prior. NaN where no
-    trial has two seeds.
+    Each variance is shrunk towards the one that all trials share: (PRIOR s0^2 + SS_i) / (PRIOR + R_i - 1). Here s0^2
+    is the common variance and SS_i the sum of squares of trial i.
+
+    values: for each of N trials (R_i, M), R_i seeds in M metrics.
+
+    Returns deviations (N, M) and degrees of freedom (N,). Deviations are NaN where no trial has two seeds.
+    Source: Smyth, "Linear models and empirical Bayes methods", SAGMB 2004, equation for moderated variances with a
+    fixed prior.
     """
     squares = np.array([((of_one - of_one.mean(0)) ** 2).sum(0) for of_one in values])
     freedom = np.array([len(of_one) - 1 for of_one in values])
@@ -27,10 +35,16 @@ def spreads(values: Sequence[Values]) -> tuple[Values, NDArray[np.int64]]:
 
 
 def locations(values: Sequence[Values], seed: int = 0) -> Values:
-    """Where the medians over ever more seeds may lie: (DRAWS, N, M) of trials (R_i, M); NaN where no spread is known.
+    """Draw where the medians over ever more seeds may lie, (DRAWS, N, M).
 
-    About the median of R_i seeds as the median of R_i normal numbers about 0; known from few seeds, the spread makes
-    the tails Student's. Seeds count as independent, though trials share them.
+    A draw is the median of the known R_i seeds, plus the median of R_i normal numbers about 0 with the trial's spread.
+    The spread is known from few seeds, which gives Student's tails. Seeds count as independent, though trials share
+    them.
+
+    values: for each of N trials (R_i, M), R_i seeds in M metrics.
+    seed: of the draws.
+
+    Returns NaN where no spread is known.
     """
     rng = np.random.default_rng(seed)
     found = np.empty((DRAWS, len(values), values[0].shape[1]))
@@ -41,9 +55,14 @@ def locations(values: Sequence[Values], seed: int = 0) -> Values:
 
 
 def forecasts(values: Sequence[Values], most: int, seed: int = 0) -> Values:
-    """What the medians over ``most`` seeds may be, those known included: (DRAWS, N, M) of trials (R_i, M), R_i <= most.
+    """Draw medians over ``most`` seeds, the known ones included: (DRAWS, N, M).
 
-    The others are drawn from each trial's normal distribution, whose mean and spread are known from few.
+    The other seeds are drawn from each trial's normal distribution. Its mean and spread are drawn too, because they
+    are known from few seeds.
+
+    values: for each of N trials (R_i, M), R_i <= most seeds in M metrics.
+    most: number of seeds.
+    seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     found = np.empty((DRAWS, len(values), values[0].shape[1]))
@@ -57,7 +76,7 @@ def forecasts(values: Sequence[Values], most: int, seed: int = 0) -> Values:
 
 
 def _deviations(values: Sequence[Values], rng: np.random.Generator) -> Iterator[Values]:
-    """Draws of the standard deviation of each trial, (DRAWS, M)."""
+    """Draw the standard deviation of each trial, (DRAWS, M)."""
     deviations, freedom = spreads(values)
     for of_one, degrees in zip(deviations, freedom, strict=True):
         yield of_one * np.sqrt(degrees / rng.chisquare(degrees, (DRAWS, 1)))

@@ -1,4 +1,7 @@
-"""Numbers about a trained model: pure functions on NumPy arrays, usable without the rest of aesearch."""
+"""Metrics: numbers about a trained model, as pure functions on NumPy arrays.
+
+They can be used without the rest of aesearch.
+"""
 
 from aesearch.metrics.activity import active_units, perplexity, sparsity
 from aesearch.metrics.chen import mig_chen

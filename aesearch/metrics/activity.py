@@ -1,4 +1,7 @@
-"""How much of its code a model uses; no labels needed."""
+"""Measures of how much of its code a model uses.
+
+None of them needs labels.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,29 +38,43 @@ SPARSITY = MetricKind(
 
 
 def active_units(means: NDArray[np.floating], threshold: float = 0.01) -> int:
-    """The number of codes whose posterior mean varies over the data: Var_x(E[z_j | x]) > ``threshold``.
+    """Count the codes whose posterior mean varies over the data.
 
-    means: (N, L) posterior means. Range 0 to L. Blind to what the codes carry: noise in the means counts.
-    Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5.
+    A code j is active where the variance of E[z_j | x] over the images x is above ``threshold``.
+
+    means: (N, L), posterior means.
+    threshold: least variance of an active code.
+
+    Range 0 to L. Blind to what the codes carry: noise in the means counts as activity.
+    Source: Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5.
     """
     return int((np.var(means, axis=0, dtype=np.float64) > threshold).sum())
 
 
 def sparsity(codes: NDArray[np.floating], part: float = 0.01) -> float:
-    """The share of the code's values that are off: at most ``part`` of the largest magnitude of their unit.
+    """Compute the share of code values that are off.
 
-    codes: (N, L). Range 0 to 1; ``part`` for a uniform unit, about 0.03 for a normal one of 10,000 values. A unit that
-    is always 0 counts as off everywhere. Blind to what the units that are on carry.
+    A value is off where its magnitude is at most ``part`` of the largest magnitude of its unit.
+
+    codes: (N, L).
+    part: the limit, as a share of the largest magnitude.
+
+    Range 0 to 1. A uniform unit scores ``part``, a normal one of 10,000 values about 0.03. A unit that is always 0
+    counts as off everywhere. Blind to what the other units carry.
     """
     magnitude = np.abs(codes)
     return float((magnitude <= part * magnitude.max(axis=0)).mean())
 
 
 def perplexity(indices: NDArray[np.integer]) -> float:
-    """exp(entropy) of how often each entry of a codebook is used: the number of entries that are effectively in use.
+    """Compute the perplexity of a codebook: exp(entropy) of the use of its entries.
 
-    indices: entries in any shape. From 1 (one entry only) to the codebook's size (all alike).
-    van den Oord, Vinyals, Kavukcuoglu, NeurIPS 2017.
+    It is the number of entries that are effectively in use.
+
+    indices: entries of the codebook, in an array of any shape.
+
+    Range 1 (one entry only) to the codebook's size (all entries equally often).
+    Source: van den Oord, Vinyals, Kavukcuoglu, NeurIPS 2017.
     """
     counts = np.bincount(indices.ravel())
     p = counts[counts > 0] / indices.size

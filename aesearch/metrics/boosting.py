@@ -1,4 +1,6 @@
-"""Gradient-boosted trees fast enough for DCI: those of scikit-learn on binned codes, the trees of all classes at once.
+"""Gradient-boosted trees that are fast enough for DCI.
+
+They are those of scikit-learn on binned codes. The trees of all classes grow at once.
 
 Friedman, "Greedy Function Approximation: A Gradient Boosting Machine", Annals of Statistics 2001, with the defaults of
 scikit-learn's GradientBoostingClassifier: 100 rounds, a learning rate of 0.1, depth 3, splits by the decrease of the
@@ -18,7 +20,11 @@ Indices = NDArray[np.integer]
 
 
 class Fit(NamedTuple):
-    """What a classifier says of one factor: importances (L,) that sum to 1 or are all 0, and two accuracies."""
+    """Result of a classifier of one factor.
+
+    importance: (L,), the importance of each code. They sum to 1, or all are 0.
+    train_accuracy, test_accuracy: the share of right predictions.
+    """
 
     importance: Matrix
     train_accuracy: float
@@ -26,7 +32,11 @@ class Fit(NamedTuple):
 
 
 class Split(NamedTuple):
-    """One split of each class's tree, (C,) each: right where the bin of code ``feature`` is above ``threshold``."""
+    """Split of one node in the tree of each class; each field is (C,).
+
+    A point goes right where its bin of code ``feature`` is above ``threshold``.
+    gain: the decrease of the squared error.
+    """
 
     gain: Matrix
     feature: Indices
@@ -34,11 +44,15 @@ class Split(NamedTuple):
 
 
 def boosted_trees(codes: Matrix, labels: Indices, test_codes: Matrix, test_labels: Indices, seed: int = 0) -> Fit:
-    """Fit codes (N, L) to labels (N,), and score them on the test pair.
+    """Fit boosted trees that predict labels from codes, and test them.
 
-    The importance of a code is the decrease of squared error by its splits, summed over all trees; equal splits are
-    drawn between at random. A code is cut between all of its values, as scikit-learn does, or where it has more than
-    1,024 of them between 256 that are evenly spaced among them.
+    codes, labels: (N, L) and (N,), to fit on.
+    test_codes, test_labels: (M, L) and (M,), to test on.
+    seed: of the draws between equal splits.
+
+    The importance of a code is the decrease of squared error by its splits, summed over all trees. Between equal
+    splits one is drawn at random. A code of at most 1,024 values is cut between all of them, as scikit-learn does. A
+    code of more values is cut between 256 of them, evenly spaced in their order.
     """
     classes, target = np.unique(labels, return_inverse=True)
     importance = np.zeros(codes.shape[1])
@@ -66,7 +80,10 @@ def boosted_trees(codes: Matrix, labels: Indices, test_codes: Matrix, test_label
 
 
 def _bin(codes: Matrix, test_codes: Matrix) -> tuple[Indices, Indices]:
-    """Bins (L, N) and (L, M), cut half-way between neighbouring values of ``codes``."""
+    """Bin the codes, (L, N) and (L, M), half-way between neighbouring train values.
+
+    Those are the values of ``codes``.
+    """
     binned, test = np.empty(codes.T.shape, np.uint16), np.empty(test_codes.T.shape, np.uint16)
     for j, column in enumerate(codes.T):
         values = np.unique(column)
@@ -78,7 +95,7 @@ def _bin(codes: Matrix, test_codes: Matrix) -> tuple[Indices, Indices]:
 
 
 def _onehot(binned: Indices) -> Any:
-    """(L * bins, N), sparse: which bin of each code each point is in."""
+    """Mark the bin of each code that each point is in: a sparse matrix (L * bins, N)."""
     from scipy.sparse import csr_array
 
     size, n = binned.shape
@@ -101,9 +118,12 @@ def _guess(scores: Matrix) -> Indices:
 
 
 def _grow(onehot: Any, binned: Indices, residual: Matrix, rng: np.random.Generator) -> tuple[list[Split], Indices]:
-    """The tree of each class, its splits in the order root, left, right, left's left, ...; and the leaves (N, C)."""
+    """Grow the tree of each class; give its splits and the leaves (N, C).
+
+    The splits come level by level: root, left, right, left's left, ...
+    """
     n, classes = residual.shape
-    # A residual is below 1 in size, so a sum of these tells both the sum of the residuals and how many there are.
+    # A residual is below 1 in magnitude, so one sum holds both the sum of the residuals and their number.
     unit = 4.0 * n
     packed = residual + unit
     tree: list[Split] = []
@@ -120,7 +140,10 @@ def _grow(onehot: Any, binned: Indices, residual: Matrix, rng: np.random.Generat
 
 
 def _best(sums: Matrix, unit: float, rng: np.random.Generator) -> Split:
-    """The split of one node that lowers the squared error most, from packed sums (L, bins, C)."""
+    """Find the split of one node that lowers the squared error most.
+
+    sums: packed sums (L, bins, C).
+    """
     columns = np.arange(sums.shape[2])
     threshold, by_code = np.empty((2, len(sums), len(columns)))
     for j, of_code in enumerate(sums):
@@ -133,12 +156,15 @@ def _best(sums: Matrix, unit: float, rng: np.random.Generator) -> Split:
 
 
 def _gain(sums: Matrix, unit: float) -> Matrix:
-    """What a split above each bin takes off the squared error, from packed sums (bins, C) of one code in one node."""
+    """Compute the decrease of the squared error by a split above each bin.
+
+    sums: packed sums (bins, C) of one code in one node.
+    """
     left = sums.cumsum(0)
     n_left = np.rint(left / unit)
     left -= n_left * unit
     n = n_left[-1]
-    # In place: the time goes into moving these arrays.
+    # Moving these arrays takes most of the time, so they change in place.
     left -= n_left * (left[-1] / np.maximum(n, 1))
     left *= left
     products = n_left * (n - n_left)
@@ -148,7 +174,7 @@ def _gain(sums: Matrix, unit: float) -> Matrix:
 
 
 def _step(splits: list[Split], binned: Indices, node: Indices) -> Indices:
-    """The nodes (N, C) of the next level, from those of this one, which ``splits`` split."""
+    """Compute the nodes (N, C) of the next level; ``splits`` split those of this one."""
     right = np.zeros(node.shape, np.uint8)
     for i, split in enumerate(splits):
         above = np.ascontiguousarray((binned[split.feature] > split.threshold[:, None]).T)
@@ -164,7 +190,7 @@ def _descend(tree: list[Split], binned: Indices) -> Indices:
 
 
 def _newton(residual: Matrix, p: Matrix, leaf: Indices) -> Matrix:
-    """The value of each leaf, (C, leaves): the sum of its residuals / the sum of its p (1 - p)."""
+    """Compute each leaf's value, (C, leaves): sum of residuals / sum of p (1 - p)."""
     shape = (p.shape[1], 2**DEPTH)
     place = (leaf + np.arange(0, shape[0] * shape[1], shape[1])).ravel()
     above = np.bincount(place, residual.ravel(), shape[0] * shape[1])

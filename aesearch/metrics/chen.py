@@ -1,4 +1,7 @@
-"""The mutual information gap as its paper estimates it: from the posteriors, not from bins of their means."""
+"""Mutual information gap (MIG) as its paper estimates it.
+
+It reads the posteriors themselves, not bins of their means.
+"""
 
 import numpy as np
 
@@ -15,16 +18,25 @@ def mig_chen(
     images: int | None = 10_000,
     seed: int = 0,
 ) -> float:
-    """Mutual information gap of sampled codes: mean over factors of the gap of (H(z_j) - H(z_j | factor)) / H(factor).
+    """Compute the mutual information gap (MIG) of sampled codes.
 
-    H(z_j) is -mean log q(z_j) over ``samples`` draws, q being the mean of the Gaussian posteriors of ``images`` images
-    drawn at random (None: of all); H(z_j | factor) the same within each value, with its share of the draws, averaged
-    by how often values occur. means, log_variances: (N, L) of q(z|x); factors: (N, K), real ones cut into 20 bins,
-    constant ones left out. The paper leaves dSprites' shape out: give the columns to count. Range 0 to 1, 0 for noise;
-    unlike ``mig`` it has no ceiling of bins, but posteriors as wide as the step between values lower it. A
-    duplicated code or a rotation brings it to 0; a dead code changes nothing but the draws. Takes about
-    samples x images x L x (1 + K) / 10^8 seconds at most. Raises ValueError as ``mig``.
-    Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018, section 4.
+    The score is the mean over factors of the gap of (H(z_j) - H(z_j | factor)) / H(factor): the largest minus the
+    second largest over the codes j. H(z_j) is -mean log q(z_j) over draws from q, the mean of the Gaussian posteriors
+    of the images. H(z_j | factor) is the same within each value of the factor, averaged by how often the values occur;
+    a value has its share of the draws.
+
+    means, log_variances: (N, L), of q(z | x).
+    factors: (N, K); real ones are cut into 20 bins, constant ones are ignored. The paper ignores dSprites' shape: pass
+    only the columns that count.
+    samples: number of draws for H(z_j).
+    images: number of images in the mixture q, drawn at random; None for all.
+    seed: of the draws.
+
+    Range 0 to 1, 0 for noise. Bins do not limit it, as they limit ``mig``, but posteriors as wide as the step between
+    values lower it. A duplicated code or a rotation brings it to 0. A dead code changes only the draws. It takes about
+    samples x images x L x (1 + K) / 10^8 seconds at most.
+    Raises ValueError as ``mig``.
+    Source: Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018, section 4.
     """
     means, factors = checked(means, factors)
     log_variances, _ = checked(log_variances, factors)
@@ -46,7 +58,10 @@ def mig_chen(
 
 
 def _entropies(means: Matrix, deviations: Matrix, samples: int, images: int | None, rng: np.random.Generator) -> Matrix:
-    """The entropy in nats of each code's mixture of Gaussians, (L,), from draws of the mixture."""
+    """Estimate the entropy in nats of each code's mixture of Gaussians, (L,).
+
+    The estimate is a mean over draws from the mixture.
+    """
     if images is not None and len(means) > images:
         chosen = rng.choice(len(means), images, replace=False)
         means, deviations = means[chosen], deviations[chosen]
@@ -56,12 +71,15 @@ def _entropies(means: Matrix, deviations: Matrix, samples: int, images: int | No
 
 
 def _negative_log_density(z: Matrix, means: Matrix, deviations: Matrix) -> float:
-    """The mean over draws z (S,) of -log of the mean of Gaussian densities; in single precision, twice as fast."""
+    """Average -log density of a mixture of Gaussians over draws z (S,).
+
+    Single precision makes it twice as fast.
+    """
     scale = np.sqrt(0.5) / deviations
     weight = (scale / np.sqrt(np.pi)).astype(np.float32)
     total = 0.0
     for at in range(0, len(z), CHUNK):
-        # In double before the difference is scaled: a narrow posterior far from 0 would be lost.
+        # Single precision would lose a narrow posterior far from 0, so the difference is taken in double.
         away = ((z[at : at + CHUNK, None] - means) * scale).astype(np.float32)
         np.square(away, out=away)
         np.negative(away, out=away)

@@ -1,4 +1,7 @@
-"""DCI: disentanglement, completeness and informativeness, from what a classifier of each factor makes of the codes."""
+"""DCI: disentanglement, completeness and informativeness of codes.
+
+All three are read off classifiers that predict each factor from the codes.
+"""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -37,7 +40,7 @@ INFORMATIVENESS = MetricKind(
     name="dci_informativeness",
     better="more",
     unit="",
-    explanation="accuracy with which all codes together tell the factors.",
+    explanation="accuracy with which all codes together predict the factors.",
     floor=NOISE,
     ceiling=FACTORS,
     cost="fit",
@@ -46,7 +49,13 @@ INFORMATIVENESS = MetricKind(
 
 
 class DCI(NamedTuple):
-    """The three scores, the accuracy on train, the importances (L, K), and the regressor that they belong to."""
+    """Result of ``dci``.
+
+    disentanglement, completeness, informativeness: the three scores, 0 to 1.
+    train_accuracy: the accuracy on the points that the classifiers are fitted to.
+    importances: (L, K), of each code for each factor.
+    regressor: the one that the scores belong to.
+    """
 
     disentanglement: float
     completeness: float
@@ -64,21 +73,34 @@ def dci(
     regressor: Regressor = "boosted_trees",
     seed: int = 0,
 ) -> DCI:
-    """DCI of (N, L) codes and (N, K) factors: one classifier per factor on all codes; see ``dci_from_importances``.
+    """Compute DCI with one classifier per factor, on all codes.
 
-    Informativeness is its accuracy on the test pair, mean over factors. Factors are value indices (real ones are cut
-    into 20 bins); constant ones are left out. The figure belongs to its regressor (perfect codes of dSprites: D = 1
-    with boosted trees, 0.6 with a random forest), so name it:
-    "boosted_trees": ``boosting.boosted_trees``; a code's importance is the decrease of squared error by its splits.
-    It equals scikit-learn's to about 0.01, some 50 times faster at N = 10,000; above 1,024 points its codes are cut at
-    256 quantiles, and between some 1,000 and 3,000 points codes with noise score up to 0.05 below it.
-    "sklearn_boosted_trees": scikit-learn's GradientBoostingClassifier, the one of disentanglement_lib; minutes.
+    ``dci_from_importances`` defines disentanglement (D) and completeness (C). Informativeness (I) is the accuracy of
+    the classifiers on the test pair, mean over factors.
+
+    codes, factors: (N, L) and (N, K), to fit on. Factors are value indices; real ones are cut into 20 bins, constant
+    ones are ignored.
+    test_codes, test_factors: (M, L) and (M, K), to test on.
+    regressor: one of those below.
+    seed: of the classifiers.
+
+    Name the regressor beside the scores, because they depend on it: perfect codes of dSprites have D = 1 with boosted
+    trees and 0.6 with a random forest.
+    "boosted_trees": ``boosting.boosted_trees``. The importance of a code is the decrease of squared error by its
+    splits. Scores equal those of scikit-learn to about 0.01, some 50 times faster at N = 10,000. Above 1,024 points
+    codes are cut at 256 quantiles; between some 1,000 and 3,000 points noisy codes score up to 0.05 below
+    scikit-learn.
+    "sklearn_boosted_trees": scikit-learn's GradientBoostingClassifier, which disentanglement_lib uses. It takes
+    minutes.
     "random_forest": scikit-learn's RandomForestClassifier of 100 trees.
-    "lasso": scikit-learn's Lasso (alpha 0.02) from standardised codes to the standardised factor; a code's importance
-    is the size of its coefficient, and what counts as right is the nearest value. Blind to unordered factors.
-    Order, sign and scale of codes change nothing, but for ties drawn at random and for the bins' edges. A dead code
-    changes D nothing and raises C, whose logarithm has base L.
-    Eastwood and Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR 2018.
+    "lasso": scikit-learn's Lasso (alpha 0.02) from standardised codes to the standardised factor. The importance of a
+    code is the magnitude of its coefficient. The predicted class is the nearest value. Blind to unordered factors.
+
+    Order, sign and scale of codes change nothing, except ties drawn at random and the edges of bins. A dead code
+    leaves D as it is and raises C, whose logarithm has base L.
+    Raises ValueError as ``mig``.
+    Source: Eastwood and Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR
+    2018.
     """
     codes, factors, test_codes, test_factors = checked_pair(codes, factors, test_codes, test_factors)
     fit = REGRESSORS[regressor]
@@ -94,12 +116,16 @@ def dci(
 
 
 def dci_from_importances(importances: Matrix) -> tuple[float, float]:
-    """Disentanglement and completeness of a matrix of importances (L, K), none below 0.
+    """Compute disentanglement (D) and completeness (C) of a matrix of importances.
 
-    D: for each code 1 - the entropy, in base K, of its importances over the factors; the mean weighted by the codes'
-    total importance. C: the same for each factor over the codes, in base L. Both 0 to 1; 0 for a matrix of zeros.
-    D rewards codes of one factor, C factors of one code; a rotation lowers both; a duplicated code costs D nothing and
-    C log 2 / log L. With one factor D is 1, with one code C is 1, where anything is important.
+    D: for each code 1 - the entropy, in base K, of its importances over the factors. The mean over codes is weighted
+    by their total importance. C: the same for each factor over the codes, in base L.
+
+    importances: (L, K), none below 0.
+
+    Range of both 0 to 1; 0 for a matrix of zeros. D rewards codes of one factor, C factors of one code. A rotation
+    lowers both. A duplicated code leaves D as it is and lowers C by log 2 / log L. With one factor D is 1, and with
+    one code C is 1, unless all importances are 0.
     Raises ValueError where a value is negative or not finite.
     """
     if importances.ndim != 2 or not np.isfinite(importances).all() or (importances < 0).any():

@@ -1,4 +1,4 @@
-"""What a simple classifier makes of codes when only some of them have labels."""
+"""Accuracy of simple classifiers on codes when only some codes have labels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ PROBE = MetricKind(
     better="more",
     unit="",
     explanation=(
-        "test accuracy of logistic regression on the codes of so many labelled train images, mean of the "
-        "draws. C by 5-fold cross-validation where each class has 5 labels."
+        "test accuracy of logistic regression on the codes of as many labelled train images as the name says, "
+        "mean over draws of labels. C by 5-fold cross-validation where each class has 5 labels."
     ),
     floor=None,
     ceiling=None,
@@ -29,7 +29,7 @@ KNN = MetricKind(
     name="knn",
     better="more",
     unit="",
-    explanation="test accuracy of the nearest neighbours of the codes of as many labelled train images.",
+    explanation="test accuracy of a vote of the nearest neighbours, among as many labelled train images.",
     floor=None,
     ceiling=None,
     cost="fit",
@@ -52,8 +52,8 @@ FINE_TUNED = MetricKind(
     better="more",
     unit="",
     explanation=(
-        "test accuracy of the encoder and a linear head after 300 steps of Adam on so many labels, from the "
-        "trained weights."
+        "test accuracy of the encoder and a linear head after 300 steps of Adam on as many labels as the name says, "
+        "from the trained weights."
     ),
     floor=None,
     ceiling=None,
@@ -73,13 +73,17 @@ SCRATCH = MetricKind(
 
 
 def labelled(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
-    """``count`` indices of ``labels`` (N,), drawn at random with the classes as even as they go.
+    """Draw items at random, the classes as evenly as possible; give their indices.
 
-    Raises ValueError where there are fewer items, or fewer wanted than classes.
+    labels: (N,).
+    count: number of items to draw.
+    seed: of the draw.
+
+    Raises ValueError where ``count`` is above N or below the number of classes.
     """
     classes = np.unique(labels)
     if not len(classes) <= count <= len(labels):
-        raise ValueError(f"there must be from {len(classes)} to {len(labels)} labels, but got {count}")
+        raise ValueError(f"count must be from {len(classes)} to {len(labels)} labels, but got {count}")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     # The first of each class, then the second of each, ...
@@ -94,13 +98,19 @@ def labelled(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
 def probe_accuracy(
     codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels, n_labels: int | None = None, seed: int = 0
 ) -> float:
-    """The test accuracy of multinomial logistic regression on standardised codes.
+    """Compute the test accuracy of logistic regression on standardised codes.
 
-    codes: (N, L), labels: (N,), and the test pair. n_labels: so many are used, drawn by ``labelled`` with ``seed``;
-    all by default, 10,000 at most. The strength of regularisation (C of 0.01 to 10) is chosen by 5-fold
-    cross-validation where each class has five items, else C is 1. Range 0 to 1; the share of the largest class for
-    noise. Rewards codes in which classes are linearly separable; blind to a rotation, a scale or a copy of codes.
-    Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2016.
+    The regression is multinomial. Its regularisation (C of 0.01 to 10) is chosen by 5-fold cross-validation where each
+    class has five items; else C is 1.
+
+    codes, labels: (N, L) and (N,), to fit on.
+    test_codes, test_labels: (M, L) and (M,), to test on.
+    n_labels: number of labels to use, drawn by ``labelled``; by default all, 10,000 at most.
+    seed: of that draw.
+
+    Range 0 to 1; noise reaches the share of the largest class. Rewards codes in which classes are linearly separable.
+    Blind to a rotation, a scale or a copy of codes.
+    Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2016.
     """
     import warnings
 
@@ -129,10 +139,17 @@ def knn_accuracy(
     n_labels: int | None = None,
     seed: int = 0,
 ) -> float:
-    """The test accuracy of a vote of the nearest ``neighbours`` in Euclidean distance.
+    """Compute the test accuracy of a vote of the nearest neighbours.
 
-    codes: (N, L), labels: (N,), and the test pair. n_labels: as of ``probe_accuracy``, but all are all. Range 0 to 1.
-    Rewards codes in which classes lie together; blind to a rotation; not invariant to the scale of single codes.
+    Distances are Euclidean.
+
+    codes, labels: (N, L) and (N,), to choose neighbours from.
+    test_codes, test_labels: (M, L) and (M,), to test on.
+    neighbours: number of neighbours that vote.
+    n_labels: number of labels to use, drawn by ``labelled``; by default all of them.
+    seed: of that draw.
+
+    Range 0 to 1. Rewards codes in which each class lies together. Blind to a rotation. Scaling single codes changes it.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

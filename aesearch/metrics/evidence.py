@@ -1,4 +1,7 @@
-"""The loss and the parts of the evidence lower bound, which training and ``Likelihood`` measure."""
+"""Kinds of the loss and of the parts of the evidence lower bound.
+
+Training and ``Likelihood`` measure them.
+"""
 
 from aesearch.metrics.kinds import MetricKind
 
@@ -42,7 +45,7 @@ LOG_LIKELIHOOD = MetricKind(
     name="log_likelihood",
     better="more",
     unit="nats per image",
-    explanation="the importance-weighted bound with so many codes, of 1,000 images at most.",
+    explanation="the importance-weighted bound with as many codes as the name says, of 1,000 images at most.",
     floor=None,
     ceiling=None,
     cost="images",
@@ -52,7 +55,7 @@ BITS_PER_DIM = MetricKind(
     name="bits_per_dim",
     better="less",
     unit="bits per pixel and channel",
-    explanation="minus log_likelihood, by pixel and channel.",
+    explanation="minus log_likelihood, in bits per pixel and channel.",
     floor=None,
     ceiling=None,
     cost="images",

@@ -1,4 +1,4 @@
-"""How well a linear classifier reads each factor off all codes."""
+"""Explicitness: the quality of a linear classifier of each factor on all codes."""
 
 import numpy as np
 
@@ -19,13 +19,19 @@ EXPLICITNESS = MetricKind(
 
 
 def explicitness(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors) -> float:
-    """Explicitness: the test ROC-AUC of logistic regression, one class against the rest, over classes and factors.
+    """Compute explicitness: the test ROC-AUC of logistic regression on all codes.
 
-    codes: (N, L), factors: (N, K) value indices (real ones are cut into 20 bins), and the test pair; codes are
-    standardised with the moments of train. The mean over the classes that test has, then over factors; constant
-    factors are left out. Range 0 to 1, 0.5 for noise; perfect codes of dSprites reach about 0.98. Rewards factors
-    that are linear in the codes; blind to a rotation and to copies. A dead code changes nothing.
-    Ridgeway and Mozer, NeurIPS 2018. Raises ValueError as ``mig``, and where no factor varies in test.
+    Each class of a factor is set against the rest. The score is the mean over the classes that test has, then over
+    factors.
+
+    codes, factors: (N, L) and (N, K), to fit on. Factors are value indices; real ones are cut into 20 bins, constant
+    ones are ignored.
+    test_codes, test_factors: (M, L) and (M, K), to test on. Codes are standardised with the moments of train.
+
+    Range 0 to 1, 0.5 for noise; perfect codes of dSprites reach about 0.98. Rewards factors that are linear in the
+    codes. Blind to a rotation and to copies. A dead code changes nothing.
+    Raises ValueError as ``mig``, and where no factor varies in test.
+    Source: Ridgeway and Mozer, NeurIPS 2018.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -37,10 +43,10 @@ def explicitness(codes: Codes, factors: Factors, test_codes: Codes, test_factors
     for k in range(factors.shape[1]):
         if test_factors[:, k].min() < test_factors[:, k].max():
             model = LogisticRegression(max_iter=1000).fit(z, factors[:, k])
-            # Probabilities: a class between others has the largest one where no single logit is.
+            # A logit is linear, so that of a class between others has no peak; its probability has one.
             areas.append(_mean_area(model.predict_proba(test_z), model.classes_, test_factors[:, k]))
     if not areas:
-        raise ValueError("at least one factor must have two values or more in test, but all are constant")
+        raise ValueError("all factors are constant in test; give test factors with two values or more")
     return float(np.mean(areas))
 
 

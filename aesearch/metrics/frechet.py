@@ -1,4 +1,7 @@
-"""How far a set of images is from another, as the distance of two Gaussians in a space of features."""
+"""Frechet distance between two sets of images.
+
+It is the distance of two Gaussians, fitted to features of the images.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +40,7 @@ FRECHET_DATA = MetricKind(
     name="frechet_data",
     better="less",
     unit="",
-    explanation="the same distance from images to as many train images, the least that can be hoped for.",
+    explanation="the same distance from images to as many train images: the best value to expect.",
     floor=None,
     ceiling=None,
     cost="images",
@@ -45,14 +48,20 @@ FRECHET_DATA = MetricKind(
 
 
 def frechet(features: Features, others: Features) -> float:
-    """The Frechet distance (squared) of the Gaussians fitted to two sets of features.
+    """Compute the squared Frechet distance of two sets of features.
 
-    |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)). features: (N, F), others: (M, F); with N below some 10 F the
-    estimate is clearly too high, so compare figures of equal N only. Range 0 up; the floor is its value between two
-    halves of the data. Rewards the right spread and mean; blind to everything beyond second moments and to copies.
-    A figure belongs to its feature space: name it (``FEATURES``). Raises ValueError for fewer than two rows or
-    non-finite values.
-    Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017 (there with Inception's features).
+    It is that of the Gaussians fitted to them: |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)), with means m, m' and
+    covariances S, S'.
+
+    features: (N, F).
+    others: (M, F).
+
+    Range 0 up; the floor is the distance of two halves of the data. Compare values of equal N only: with N below some
+    10 F the estimate is clearly too high. Rewards the right mean and covariance. Blind to everything beyond second
+    moments, and to copies of images. A distance belongs to its feature space, so name that (``FEATURES``).
+    Raises ValueError for fewer than two rows or non-finite values.
+    Source: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017 (there with Inception's
+    features).
     """
     for given in (features, others):
         if given.ndim != 2 or len(given) < 2 or given.shape[1] != features.shape[1] or not np.isfinite(given).all():
@@ -64,9 +73,12 @@ def frechet(features: Features, others: Features) -> float:
 
 
 def frechet_gaussian(mean: Array, covariance: Array, other_mean: Array, other_covariance: Array) -> float:
-    """The squared Frechet (2-Wasserstein) distance of two Gaussians; means (F,), covariances (F, F).
+    """Compute the squared Frechet (2-Wasserstein) distance of two Gaussians.
 
-    Dowson and Landau, Journal of Multivariate Analysis 1982.
+    mean, other_mean: (F,).
+    covariance, other_covariance: (F, F).
+
+    Source: Dowson and Landau, Journal of Multivariate Analysis 1982.
     """
     values, vectors = np.linalg.eigh(covariance)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
@@ -76,12 +88,18 @@ def frechet_gaussian(mean: Array, covariance: Array, other_mean: Array, other_co
 
 
 def random_conv_features(images: NDArray[np.floating]) -> Array:
-    """Features (N, 256) of images (N, C, H, W) in [0, 1], of 4 x 4 pixels at least: an untrained convolutional network.
+    """Compute features (N, 256) of images with an untrained convolutional network.
 
-    Three 3 x 3 convolutions of stride 2 to 16, 32 and 64 channels with ReLU, He weights of one fixed seed, then the
-    mean over each quadrant. It needs no download, and untrained features tell samples of MNIST-like data apart where
-    those of ImageNet mislead (Naeem et al., "Reliable Fidelity and Diversity Metrics", ICML 2020). Not comparable with
-    a published FID. Its name is ``FEATURES``.
+    The network has three 3 x 3 convolutions of stride 2 to 16, 32 and 64 channels with ReLU, and He weights of one
+    fixed seed. The features are the means over each quadrant of the image. The name of this feature space is
+    ``FEATURES``.
+
+    images: (N, C, H, W) in [0, 1], of 4 x 4 pixels at least.
+
+    It needs no download. A published FID has other features, so the two cannot be compared. On MNIST-like data
+    untrained features distinguish samples where those of ImageNet mislead.
+    Raises ValueError for another shape.
+    Source: Naeem et al., "Reliable Fidelity and Diversity Metrics", ICML 2020.
     """
     if images.ndim != 4 or min(images.shape[2:]) < 4:
         raise ValueError(f"images must be (N, C, H, W) of 4 x 4 pixels at least, but got {images.shape}")
@@ -101,7 +119,7 @@ def _forward(images: NDArray[np.floating], weights: list[NDArray[np.float32]]) -
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
         x = np.maximum(windows.reshape(*windows.shape[:3], -1) @ weight, 0)
-    # Halves that overlap where a side is odd, so that an image of one remaining row has two as well.
+    # A side may have one row left, so the halves of an odd side overlap: neither is empty.
     sides = [(slice(0, (side + 1) // 2), slice(side // 2, None)) for side in x.shape[1:3]]
     means = [x[:, rows, columns].mean((1, 2)) for rows in sides[0] for columns in sides[1]]
     return np.concatenate(means, axis=1).astype(np.float64)

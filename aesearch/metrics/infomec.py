@@ -1,4 +1,7 @@
-"""InfoMEC: modularity, explicitness and compactness in terms of information, on the codes that are in use."""
+"""InfoMEC: modularity, explicitness and compactness in terms of information.
+
+Only the codes that are in use count.
+"""
 
 from typing import NamedTuple
 
@@ -44,7 +47,11 @@ INFOC = MetricKind(
 
 
 class InfoMEC(NamedTuple):
-    """InfoM, InfoE, InfoC and the informations (codes in use, K), each divided by its factor's entropy."""
+    """Result of ``infomec``.
+
+    modularity, explicitness, compactness: InfoM, InfoE and InfoC, 0 to 1.
+    information: (codes in use, K), mutual information divided by the factor's entropy.
+    """
 
     modularity: float
     explicitness: float
@@ -53,18 +60,28 @@ class InfoMEC(NamedTuple):
 
 
 def infomec(codes: Codes, factors: Factors, seed: int = 0) -> InfoMEC:
-    """InfoM, InfoE and InfoC of (N, L) codes and (N, K) factors (real ones are cut into 20 bins).
+    """Compute InfoM, InfoE and InfoC of the codes that are in use.
 
-    Codes with a range of at most 1/20 of the largest are dropped, so a dead code changes nothing, and scaling one code
-    may. Information is Ross' estimate from the 10 nearest neighbours, by the entropy of the factor.
-    InfoM: mean over codes of largest share / sum over the factors, rescaled so that even shares give 0.
-    InfoC: mean over factors of the same over the codes. InfoE: mean over factors of the share of the entropy that
-    logistic regression on standardised codes takes off, on the same points (unpenalised, balanced classes).
-    Each 0 to 1 (InfoE is 0 for noise). As ratios of small estimates InfoM and InfoC of noise are not 0 (0.7 and
-    0.4 on dSprites' sizes): judge them beside InfoE. Constant factors are left out; with no code in use all are 0,
-    with one factor InfoM is 1, with one code InfoC is 1, where there is any information. Reward: M a code of one
-    factor (blind to copies), C a factor of one code (a copy costs half), E linear codes (blind to rotation and copies).
-    Hsu, Dorrell, Whittington, Wu, Finn, "Disentanglement via Latent Quantization", NeurIPS 2023; Ross, PLoS ONE 2014.
+    Codes with a range of at most 1/20 of the largest range are dropped. So a dead code changes nothing, but scaling
+    one code may. Mutual information is Ross' estimate from the 10 nearest neighbours, divided by the entropy of the
+    factor.
+    InfoM: mean over codes of the largest value / the sum over the factors, rescaled so that even shares give 0.
+    InfoC: the same for each factor over the codes, mean over factors.
+    InfoE: mean over factors of the share of the entropy that logistic regression on standardised codes explains. It is
+    fitted and measured on the same points, without penalty, with balanced classes.
+
+    codes: (N, L).
+    factors: (N, K); real ones are cut into 20 bins, constant ones are ignored.
+    seed: of the tiny noise that separates equal codes.
+
+    Range of each 0 to 1. InfoE of noise is 0. InfoM and InfoC are ratios of small estimates, so those of noise are not
+    0 (0.7 and 0.4 on dSprites' sizes): judge them beside InfoE. With no code in use all three are 0. Where there is
+    any information, InfoM is 1 with one factor, and InfoC is 1 with one code.
+    InfoM rewards a code of one factor, and is blind to copies. InfoC rewards a factor of one code; a copy costs half.
+    InfoE rewards factors that are linear in the codes, and is blind to rotation and copies.
+    Raises ValueError as ``mig``.
+    Source: Hsu, Dorrell, Whittington, Wu, Finn, "Disentanglement via Latent Quantization", NeurIPS 2023; Ross, PLoS
+    ONE 2014.
     """
     codes, factors = checked(codes, factors)
     labels = indices(factors[:, which_vary(factors)])
@@ -73,7 +90,7 @@ def infomec(codes: Codes, factors: Factors, seed: int = 0) -> InfoMEC:
     if not codes.shape[1]:
         return InfoMEC(0.0, 0.0, 0.0, np.zeros((0, labels.shape[1])))
     z = (codes - codes.mean(0)) / codes.std(0)
-    # As scikit-learn does: equal codes are told apart by less than anything that they carry.
+    # Equal codes have neighbours at distance 0, so tiny noise separates them, as in scikit-learn.
     noisy = z + 1e-10 * np.random.default_rng(seed).normal(size=z.shape)
     information = np.array([[neighbour_information(code, label) for label in labels.T] for code in noisy.T])
     information /= entropies(labels)
@@ -82,10 +99,16 @@ def infomec(codes: Codes, factors: Factors, seed: int = 0) -> InfoMEC:
 
 
 def neighbour_information(code: Matrix, label: Indices, neighbours: int = NEIGHBOURS) -> float:
-    """Mutual information in nats of a real code (N,) and a label (N,), from distances to neighbours of the same label.
+    """Estimate mutual information in nats of a real code and a label.
 
-    digamma(N) + mean(digamma(k) - digamma(points of the label) - digamma(points as near as the k-th such neighbour)),
-    not below 0. Labels of one point say nothing and are left out. Ross, PLoS ONE 2014, equation 4.
+    For each point, r is the distance to the k-th nearest point of the same label. The estimate is digamma(N) +
+    mean(digamma(k) - digamma(points of the label) - digamma(points nearer than r)), and never below 0.
+
+    code: (N,).
+    label: (N,); labels that only one point has are ignored.
+    neighbours: k, or one fewer than the label has points where that is smaller.
+
+    Source: Ross, PLoS ONE 2014, equation 4.
     """
     from scipy.special import digamma
 
@@ -104,7 +127,10 @@ def neighbour_information(code: Matrix, label: Indices, neighbours: int = NEIGHB
 
 
 def _distance(ordered: Matrix, k: int) -> Matrix:
-    """The distance of each point of a sorted line to its k-th nearest: the best window of k + 1 points around it."""
+    """Compute the distance of each point of a sorted line to its k-th nearest.
+
+    It is that of the best window of k + 1 points around the point.
+    """
     padded = np.concatenate([np.full(k, -np.inf), ordered, np.full(k, np.inf)])
     nearest = np.full(len(ordered), np.inf)
     for left in range(k + 1):
@@ -114,16 +140,16 @@ def _distance(ordered: Matrix, k: int) -> Matrix:
 
 
 def _nearer(ordered: Matrix, points: Matrix, radius: Matrix) -> Indices:
-    """How many of a sorted line are nearer to each of its points than its radius."""
+    """Count the points of a sorted line within each point's radius, edge excluded."""
     first = np.searchsorted(ordered, points - radius, "left")
     last = np.searchsorted(ordered, points + radius, "right") - 1
-    # The sums are rounded, so ask of the outermost two again.
+    # The sums are rounded, so the outermost two points are compared with the radius again.
     count: Indices = last + 1 - first - (points - ordered[first] >= radius) - (ordered[last] - points >= radius)
     return count
 
 
 def _explained(codes: Matrix, label: Indices) -> float:
-    """The share of the cross-entropy that the codes take off, not below 0."""
+    """Compute the share of the cross-entropy that the codes explain, not below 0."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -139,7 +165,7 @@ def _explained(codes: Matrix, label: Indices) -> float:
 
 
 def _largest_share(rows: Matrix) -> float:
-    """Mean over rows of largest / sum, rescaled so that even shares give 0."""
+    """Average largest / sum over rows, rescaled so that even shares give 0."""
     total, size = rows.sum(1), rows.shape[1]
     share = np.where(total > 0, rows.max(1) / np.where(total > 0, total, 1.0), 1 / size if size > 1 else 0.0)
     mean = float(share.mean())

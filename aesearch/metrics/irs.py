@@ -1,4 +1,4 @@
-"""How far a code moves while one factor is held fixed and the others change."""
+"""IRS: the move of each code while one factor is fixed and the others change."""
 
 import numpy as np
 
@@ -21,16 +21,23 @@ IRS = MetricKind(
 
 
 def irs(codes: Codes, factors: Factors) -> float:
-    """Interventional robustness score: 1 - (largest move of a code while a factor is fixed) / (its largest move ever).
+    """Compute the interventional robustness score (IRS).
 
-    For each code and factor: the 0.99 quantile of |code - its mean in the group| for each value of the factor (cut
-    into 20 bins), averaged over the values, by the code's largest distance from its mean; the best factor of each
-    code; the mean over codes, weighted by that largest distance. codes: (N, L), factors: (N, K). Range 0 to 1; noise
-    is not 0 (0.37 for normal codes of dSprites' sizes: print a chance column). Constant codes are left out, so a
-    dead code changes nothing; with none left 0. Not invariant to scaling single codes, which changes their weights.
-    Rewards codes that other factors do not move; a duplicated code costs nothing, a rotation much; blind to factors
-    that no code carries. Suter, Miladinovic, Schoelkopf, Bauer, "Robustly Disentangled Causal Mechanisms", ICML
-    2019 (there with the maximum; the 0.99 quantile is disentanglement_lib's).
+    It is 1 - (largest move of a code while a factor is fixed) / (largest move of the code at all). For each code and
+    each value of a factor, the move is the 0.99 quantile of |code - its mean over the points with that value|. The
+    moves are averaged over the values, and divided by the code's largest distance from its mean over all points. Each
+    code counts with its best factor. The mean over codes is weighted by that largest distance.
+
+    codes: (N, L); constant ones are ignored.
+    factors: (N, K), cut into 20 bins; constant ones are ignored.
+
+    Range 0 to 1; 0 where all codes are constant. Noise is not 0 (0.37 for normal codes of dSprites' sizes), so show a
+    column of chance scores beside it. A dead code changes nothing. Scaling single codes changes their weights. Rewards
+    codes that other factors do not move. A duplicated code costs nothing, a rotation much. Blind to factors that no
+    code carries.
+    Raises ValueError as ``mig``.
+    Source: Suter, Miladinovic, Schoelkopf, Bauer, "Robustly Disentangled Causal Mechanisms", ICML 2019 (there with the
+    maximum; the 0.99 quantile is that of disentanglement_lib).
     """
     codes, factors = checked(codes, factors)
     factors = factors[:, which_vary(factors)]
@@ -44,7 +51,7 @@ def irs(codes: Codes, factors: Factors) -> float:
 
 
 def _moves(codes: Matrix, factor: Indices) -> Matrix:
-    """How far each code moves from its mean while the factor is fixed, (L,)."""
+    """Measure the move of each code from its mean while the factor is fixed, (L,)."""
     groups = [codes[factor == value] for value in np.unique(factor)]
     moves = [np.quantile(np.abs(group - group.mean(0)), QUANTILE, axis=0) for group in groups]
     mean: Matrix = np.mean(moves, axis=0)

@@ -1,4 +1,4 @@
-"""The value that describes a metric: name, better direction, unit, explanation, floor and ceiling, cost."""
+"""Description of a metric: name, better direction, unit, explanation, cost."""
 
 import re
 from dataclasses import dataclass
@@ -7,26 +7,27 @@ from typing import Literal, get_args
 Direction = Literal["less", "more"]
 Cost = Literal["pass", "codes", "fit", "images", "pairs"]
 
-# How floors and ceilings of metrics on codes and factors are had.
+# The floor and the ceiling of metrics on codes and factors.
 NOISE = "codes of noise, as many as the model has"
 FACTORS = "the factors themselves as codes"
 
 
 @dataclass(frozen=True)
 class MetricKind:
-    """All that is known of a metric before it is measured. A field without a default must be given.
+    """Description of a metric: all that is known of it before it is measured.
 
     name: without split, protocol and number, such as ``bits_per_dim`` of test/bits_per_dim_64.
-    better: whether "less" or "more" of it is better. unit: such as "nats per image"; "" for a pure number.
-    explanation: what it is, in a report, after its name and a colon.
-    floor, ceiling: how the values of no and of full merit are had; None where there is none.
+    better: whether "less" or "more" of it is better.
+    unit: such as "nats per image"; "" for a pure number.
+    explanation: its definition. A report prints it after the name and a colon.
+    floor, ceiling: the source of the value to expect without any merit, and with full merit; None where there is none.
     cost: "pass", nothing beside the pass over the images; "codes", up to two seconds for 10,000 codes on one core;
     "fit", classifiers or components fitted to codes; "images", more images decoded or encoded; "pairs", two models at
     a time.
-    number: what a number at the end of a name counts; None where names have none.
+    number: the meaning of a number at the end of a name; None where names have none.
     factor: whether the name of a factor may come first, as in shape_probe_100.
-    measure: the name under which protocols have it, such as dci of dci_completeness; None of other metrics.
-    compares: whether it says how models agree with each other, which needs no labels.
+    measure: its name in protocols, such as dci for dci_completeness; None for metrics outside of protocols.
+    compares: whether it is the agreement of models with each other, which needs no labels.
 
     Raises ValueError for a value that a field cannot have.
     """
@@ -45,7 +46,10 @@ class MetricKind:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):
-            raise ValueError(f"a metric's name is made of letters, digits and '_', but got {self.name!r}")
+            raise ValueError(
+                f"the metric's name {self.name!r} has other characters than letters, digits and '_', or does not begin "
+                "with a letter; rename it"
+            )
         for field, given, known in (("better", self.better, Direction), ("cost", self.cost, Cost)):
             if given not in get_args(known):
                 raise ValueError(f"unknown {field} {given!r} of {self.name}: known: {', '.join(get_args(known))}")
@@ -54,5 +58,5 @@ class MetricKind:
 
     @property
     def sign(self) -> int:
-        """1 where less is better, else -1: ``sign * value`` is always to be minimised."""
+        """Sign, 1 where less is better, else -1: ``sign * value`` is to be minimised."""
         return 1 if self.better == "less" else -1

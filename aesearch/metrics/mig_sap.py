@@ -1,7 +1,7 @@
-"""How far each ground-truth factor sits in one code of its own. Constants follow disentanglement_lib's study.
+"""MIG and SAP: whether each ground-truth factor sits in one code of its own.
 
-Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations",
-ICML 2019.
+Constants follow disentanglement_lib's study: Locatello et al., "Challenging Common Assumptions in the Unsupervised
+Learning of Disentangled Representations", ICML 2019.
 """
 
 import numpy as np
@@ -53,11 +53,15 @@ SAP = MetricKind(
 
 
 def mutual_information(codes: Codes, factors: Factors, bins: int = BINS) -> Matrix:
-    """Plug-in mutual information in nats between each binned code and each factor: (L, K).
+    """Estimate mutual information (L, K) in nats of each binned code and each factor.
 
-    codes: (N, L) real; each is cut into ``bins`` equal widths between its own least and largest value.
-    factors: (N, K), integer value indices, or real and then cut as the codes are. Biased upwards by about
-    (bins - 1)(values - 1) / 2N, so never compare different N where N is small.
+    The estimate is the plug-in one, from counts. It is biased upwards by about (bins - 1)(values - 1) / 2N, so do not
+    compare different N where N is small.
+
+    codes: (N, L), real. Each is cut into bins of equal width between its own least and largest value.
+    factors: (N, K), integer value indices; or real, and then cut as the codes are.
+    bins: number of bins.
+
     Raises ValueError where the lengths differ or a value is not finite.
     """
     codes, factors = checked(codes, factors)
@@ -72,14 +76,20 @@ def mutual_information(codes: Codes, factors: Factors, bins: int = BINS) -> Matr
 
 
 def mig(codes: Codes, factors: Factors, bins: int = BINS) -> float:
-    """Mutual information gap: mean over factors of (largest - second largest I(code; factor)) / H(factor).
+    """Compute the mutual information gap (MIG) between a factor's two best codes.
 
-    codes: (N, L), by custom posterior means; factors: (N, K) as of ``mutual_information``; factors with one value are
-    left out. Range 0 to 1, 0 for noise. With fewer bins than factor values even perfect codes stay below 1
-    (log 20 / log 32 for 32 values). Rewards one code per factor; a duplicated code or a rotation brings it
-    to 0; blind to codes that carry several factors. Invariant to order, sign and scale of the codes.
+    The score is the mean over factors of the largest minus the second largest I(code; factor), divided by H(factor).
+
+    codes: (N, L), usually posterior means.
+    factors: (N, K), as for ``mutual_information``; constant ones are ignored.
+    bins: number of bins of equal width.
+
+    Range 0 to 1, 0 for noise. With fewer bins than factor values even perfect codes stay below 1 (log 20 / log 32 for
+    32 values). Rewards one code per factor. A duplicated code or a rotation brings it to 0. Blind to codes that carry
+    several factors. Invariant to order, sign and scale of the codes.
     Raises ValueError as ``mutual_information``, and where every factor is constant.
-    Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018; binned on means as disentanglement_lib.
+    Source: Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018; binned means as
+    disentanglement_lib.
     """
     codes, factors = checked(codes, factors)
     factors = factors[:, which_vary(factors)]
@@ -87,25 +97,37 @@ def mig(codes: Codes, factors: Factors, bins: int = BINS) -> float:
 
 
 def sap(codes: Codes, factors: Factors) -> float:
-    """Separated attribute predictability, R^2 form: mean over factors of the gap between the two best codes.
+    """Compute separated attribute predictability (SAP) from squared correlations.
 
-    A code's score for a factor is their squared Pearson correlation (0 for a code with variance below 1e-12).
-    codes: (N, L); factors: (N, K) value indices or real; factors with one value are left out. Range 0 to 1.
-    Rewards a code that is linear in a factor; blind to periodic and unordered factors (an orientation, a shape).
-    A duplicated code brings it to 0. Never in one table with ``sap_svm``, whose perfect score is far lower.
-    Raises ValueError as ``mig``. Kumar, Sattigeri, Balakrishnan, "DIP-VAE", ICLR 2018, section 3.
+    A code's score for a factor is their squared Pearson correlation, 0 for a code with variance below 1e-12. SAP is
+    the mean over factors of the gap between the two best codes.
+
+    codes: (N, L).
+    factors: (N, K), value indices or real; constant ones are ignored.
+
+    Range 0 to 1. Rewards a code that is linear in a factor. Blind to periodic and unordered factors, such as an
+    orientation or a shape. A duplicated code brings it to 0. Do not compare it with ``sap_svm``, whose perfect score
+    is far lower.
+    Raises ValueError as ``mig``.
+    Source: Kumar, Sattigeri, Balakrishnan, "DIP-VAE", ICLR 2018, section 3.
     """
     codes, factors = checked(codes, factors)
     return float(np.mean(gap(_squared_correlations(codes, factors[:, which_vary(factors)]))))
 
 
 def sap_svm(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors) -> float:
-    """Separated attribute predictability, classification form: the gap in test accuracy of one-code linear SVMs.
+    """Compute separated attribute predictability (SAP) by SVMs on single codes.
 
-    Each is scikit-learn's LinearSVC (C 0.01, balanced classes), trained on (N, L) codes and (N, K) factors and
-    scored on the test pair. Range 0 to 1, but perfect codes of dSprites reach about 0.25: a line cannot cut one code
-    into many classes. A duplicated code brings it to 0. Takes about a second for 10 codes, 5 factors and 10,000
-    points. Raises ValueError as ``mig``. Kumar et al., ICLR 2018, section 3.
+    A code's score for a factor is the test accuracy of scikit-learn's LinearSVC (C 0.01, balanced classes). SAP is the
+    mean over factors of the gap between the two best codes.
+
+    codes, factors: (N, L) and (N, K), to fit on.
+    test_codes, test_factors: (M, L) and (M, K), to test on.
+
+    Range 0 to 1, but perfect codes of dSprites reach about 0.25: a linear SVM cannot cut one code into many classes. A
+    duplicated code brings it to 0. It takes about a second for 10 codes, 5 factors and 10,000 points.
+    Raises ValueError as ``mig``.
+    Source: Kumar et al., ICLR 2018, section 3.
     """
     return float(np.mean(gap(_svm_accuracies(*checked_pair(codes, factors, test_codes, test_factors)))))
 
@@ -113,10 +135,16 @@ def sap_svm(codes: Codes, factors: Factors, test_codes: Codes, test_factors: Fac
 def sap_mixed(
     codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors, unordered: NDArray[np.bool_]
 ) -> float:
-    """Separated attribute predictability with both forms: ``sap_svm`` for ``unordered`` factors, ``sap`` for others.
+    """Compute SAP by ``sap_svm`` for unordered factors and by ``sap`` for the others.
 
-    unordered: (K,). All else as of the two; a mean of two scales, so the least comparable of the three.
-    Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there of dSprites only the shape).
+    codes, factors: (N, L) and (N, K), to fit on.
+    test_codes, test_factors: (M, L) and (M, K), to test on.
+    unordered: (K,), true for factors without an order.
+
+    It is a mean of two scales, so it is the least comparable of the three.
+    Raises ValueError as ``mig``.
+    Source: Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there of dSprites only the
+    shape).
     """
     checked_codes, checked_factors = checked(codes, factors)
     kept = which_vary(checked_factors)
@@ -129,7 +157,7 @@ def sap_mixed(
 
 
 def _squared_correlations(codes: Matrix, factors: Factors) -> Matrix:
-    """Of each code with each factor, (L, K)."""
+    """Compute the squared correlation of each code with each factor, (L, K)."""
     z = codes - codes.mean(0)
     v = factors - factors.mean(0)
     variance = (z**2).mean(0)
@@ -140,7 +168,7 @@ def _squared_correlations(codes: Matrix, factors: Factors) -> Matrix:
 
 
 def _svm_accuracies(codes: Matrix, factors: Indices, test_codes: Matrix, test_factors: Indices) -> Matrix:
-    """On test, of a linear SVM on each code alone for each factor, (L, K)."""
+    """Measure the test accuracy of a linear SVM on each code for each factor, (L, K)."""
     from sklearn.svm import LinearSVC
 
     accuracy = np.zeros((codes.shape[1], factors.shape[1]))
@@ -153,5 +181,8 @@ def _svm_accuracies(codes: Matrix, factors: Indices, test_codes: Matrix, test_fa
 
 
 def _information(joint: NDArray[np.integer]) -> float:
-    """I = H(row) + H(column) - H(row, column), in nats, from a table of counts; never below 0."""
+    """Compute mutual information in nats from a table of counts; never below 0.
+
+    It is H(row) + H(column) - H(row, column).
+    """
     return max(0.0, entropy(joint.sum(1)) + entropy(joint.sum(0)) - entropy(joint.ravel()))

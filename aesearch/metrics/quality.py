@@ -1,4 +1,4 @@
-"""How good a reconstruction is, and what a linear one of the same code size would be."""
+"""Quality of reconstructions, and the error of a linear model to compare with."""
 
 import math
 
@@ -75,9 +75,13 @@ SSIM = MetricKind(
 
 
 def psnr(images: Images, targets: Images) -> Array:
-    """Peak signal to noise ratio of each image in dB, (N,): -10 log10 of its mean squared error, for pixels in [0, 1].
+    """Compute the peak signal-to-noise ratio of each image in dB, (N,).
 
-    images, targets: (N, C, H, W). 20 dB is an error of 0.01; infinite for equal images. Blind to where errors lie.
+    It is -10 log10 of the image's mean squared error.
+
+    images, targets: (N, C, H, W), pixels in [0, 1].
+
+    20 dB is an error of 0.01. Equal images have an infinite ratio. Blind to where errors lie.
     """
     error = ((np.asarray(images, np.float64) - targets) ** 2).reshape(len(images), -1).mean(1)
     with np.errstate(divide="ignore"):
@@ -86,14 +90,18 @@ def psnr(images: Images, targets: Images) -> Array:
 
 
 def ssim(images: Images, targets: Images) -> Array:
-    """Structural similarity of each image, (N,), for pixels in [0, 1]: means, variances and covariances in windows.
+    """Compute the structural similarity of each image, (N,).
 
+    With means m, variances var and the covariance cov of two windows x and y it is
     (2 mx my + 0.01^2) (2 cov + 0.03^2) / ((mx^2 + my^2 + 0.01^2) (var x + var y + 0.03^2)), averaged over channels and
-    over all windows that lie inside the image. images, targets: (N, C, H, W). The window is a Gaussian of sigma 1.5
-    cut at 11 x 11; of a smaller image, at the largest odd size that fits. Range -1 to 1, 1 for equal images only.
-    Rewards local structure; blind to errors where the target varies much.
-    Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment", IEEE TIP 2004.
+    over all windows that lie inside the image. The window is a Gaussian of sigma 1.5, cut at 11 x 11. A smaller image
+    has the largest window of odd size that fits.
+
+    images, targets: (N, C, H, W), pixels in [0, 1].
+
+    Range -1 to 1, 1 for equal images only. Rewards local structure. Blind to errors where the target varies much.
     Raises ValueError where the shapes differ or are not (N, C, H, W).
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment", IEEE TIP 2004.
     """
     if images.shape != targets.shape or images.ndim != 4:
         raise ValueError(f"images and targets must be (N, C, H, W) alike, but got {images.shape} and {targets.shape}")
@@ -106,17 +114,26 @@ def ssim(images: Images, targets: Images) -> Array:
 
 
 def bits_per_dimension(nats: float, dimensions: int) -> float:
-    """A negative log likelihood in nats per image as bits per pixel and channel."""
+    """Convert a negative log likelihood to bits per pixel and channel.
+
+    nats: per image.
+    dimensions: pixels times channels of an image.
+    """
     return nats / (dimensions * math.log(2))
 
 
 def pca_mse(train: NDArray[np.floating], test: NDArray[np.floating], sizes: list[int]) -> list[float]:
-    """The mean squared error per entry of ``test`` rebuilt from as many principal components of ``train`` as ``sizes``.
+    """Compute the mean squared error per entry of data rebuilt by PCA.
 
-    train: (N, D), test: (M, D). The best that a linear autoencoder of that code size can do on train (Baldi and
-    Hornik, Neural Networks 1989). Exact from the covariance (D, D) up to D = 1,024 or for sizes above D / 4; else by
-    randomised subspace iteration (Halko, Martinsson, Tropp, SIAM Review 2011), seed fixed, an error within about 1 %
-    above the exact one. Rows are read in chunks, so that N does not matter for the memory.
+    On train it is the least error of a linear autoencoder of that code size (Baldi and Hornik, Neural Networks 1989).
+
+    train: (N, D), to fit on.
+    test: (M, D), to rebuild.
+    sizes: numbers of principal components; one error is given for each.
+
+    Exact, from the covariance (D, D), up to D = 1,024 or for sizes above D / 4. Else by randomised subspace iteration
+    with a fixed seed (Halko, Martinsson, Tropp, SIAM Review 2011), within about 1 % above the exact error. Rows are
+    read in chunks, so memory does not grow with N.
     Raises ValueError for a size below 0 or above D.
     """
     dimensions, most = train.shape[1], max(sizes, default=0)
@@ -144,7 +161,10 @@ def _ssim(x: Images, y: Images, window: Array) -> Array:
 
 
 def _blur(x: Array, window: Array) -> Array:
-    """The mean of (N, C, H, W) in each window that lies inside, weighted by ``window`` along both sides."""
+    """Average (N, C, H, W) in each window that lies inside.
+
+    ``window`` holds the weights along both sides.
+    """
     height, width = (side - len(window) + 1 for side in x.shape[2:])
     down = sum(w * x[:, :, i : i + height] for i, w in enumerate(window))
     across: Array = sum(w * down[..., i : i + width] for i, w in enumerate(window))
@@ -152,7 +172,10 @@ def _blur(x: Array, window: Array) -> Array:
 
 
 def _times_covariance(train: NDArray[np.floating], mean: Array, right: Array | None = None) -> Array:
-    """The scatter matrix (D, D) of ``train``, or its product with ``right`` (D, R), without holding the former."""
+    """Compute the scatter matrix (D, D), or its product with ``right`` (D, R).
+
+    The product is made without holding the scatter matrix in memory.
+    """
     total = np.zeros((len(mean), len(mean) if right is None else right.shape[1]))
     for at in range(0, len(train), CHUNK):
         centred = train[at : at + CHUNK] - mean

@@ -1,4 +1,4 @@
-"""The registry of metrics: every kind that a file of this folder holds, and which of them a full name means."""
+"""Registry of metrics: the kinds of all files of this folder, found by full name."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from aesearch.metrics.kinds import MetricKind
 
 
 def _gathered() -> dict[str, MetricKind]:
-    """Read the kinds of all files of this folder, in the order of the files and of the lines."""
+    """Read the kinds of all files of this folder, in the order of files and lines."""
     found: dict[str, MetricKind] = {}
     for module in iter_modules([str(Path(__file__).parent)]):
         for value in vars(import_module(f"aesearch.metrics.{module.name}")).values():
@@ -23,13 +23,14 @@ KINDS = _gathered()
 
 
 def find_metric(name: str, own: Iterable[MetricKind] = ()) -> MetricKind | None:
-    """The kind of a metric by its full name, such as ``test/fast.mig`` or ``val/probe_100``; None for an unknown one.
+    """Find the kind of a metric by its full name; None for an unknown one.
 
+    name: such as ``test/fast.mig`` or ``val/probe_100``.
     own: the kinds of scores outside of aesearch.
     """
     known = {kind.name: kind for kind in own} | KINDS
     bare = name.rpartition("/")[2]
-    # First with what stands before a point, for a point may be of a number: psnr_gain_0.1.
+    # A point may belong to a number (psnr_gain_0.1), so the whole name comes before the part after its point.
     for text in (bare, bare.partition(".")[2]):
         stem = re.sub(r"_(?:\d+(?:\.\d+)?|all)$", "", text)
         if text in known:
@@ -43,9 +44,12 @@ def find_metric(name: str, own: Iterable[MetricKind] = ()) -> MetricKind | None:
 
 
 def metric_of(name: str, own: Iterable[MetricKind] = ()) -> MetricKind:
-    """The kind of a metric by its full name, such as ``test/fast.mig`` or ``val/study.udr_lasso``.
+    """Find the kind of a metric by its full name.
 
-    own: the kinds of scores outside of aesearch. Raises ValueError for a name that no kind has.
+    name: such as ``test/fast.mig`` or ``val/study.udr_lasso``.
+    own: the kinds of scores outside of aesearch.
+
+    Raises ValueError for a name that no kind has.
     """
     kind = find_metric(name, own)
     if kind is None:

@@ -1,4 +1,7 @@
-"""How well a score tells anomalies from normal items. A higher score must mean more anomalous."""
+"""Measures of how well a score separates anomalies from normal items.
+
+A higher score must mean a more anomalous item.
+"""
 
 from typing import Literal
 
@@ -54,10 +57,16 @@ ELBO_AUROC = MetricKind(
 
 
 def auroc(scores: Scores, anomalous: Flags) -> float:
-    """The area under the ROC curve: how often an anomaly scores higher than a normal item, ties counting half.
+    """Compute the area under the ROC curve.
 
-    scores, anomalous: (N,). Range 0 to 1, 0.5 for noise. Blind to the share of anomalies and to
-    distances. Hanley and McNeil, Radiology 1982. Raises ValueError where all items are of one kind.
+    It is the share of pairs in which the anomaly scores higher than the normal item; ties count half.
+
+    scores: (N,).
+    anomalous: (N,), true for anomalies.
+
+    Range 0 to 1, 0.5 for noise. Blind to the share of anomalies and to distances between scores.
+    Raises ValueError where all items are anomalies or none is.
+    Source: Hanley and McNeil, Radiology 1982.
     """
     _checked(scores, anomalous)
     order = np.argsort(scores, kind="stable")
@@ -70,10 +79,15 @@ def auroc(scores: Scores, anomalous: Flags) -> float:
 
 
 def average_precision(scores: Scores, anomalous: Flags) -> float:
-    """The mean of the precision over the anomalies found, in the order of falling scores; tied items are found at once.
+    """Compute the mean, over all anomalies, of the precision at which each is found.
 
-    scores, anomalous: (N,). Range 0 to 1, the share of anomalies for noise. Rewards anomalies at the very top.
-    Raises ValueError where all items are of one kind.
+    Items are taken in the order of falling scores; those with equal scores are taken at once.
+
+    scores: (N,).
+    anomalous: (N,), true for anomalies.
+
+    Range 0 to 1; noise scores the share of anomalies. Rewards anomalies at the very top.
+    Raises ValueError where all items are anomalies or none is.
     """
     true, false = _curve(scores, anomalous)
     precision = true / (true + false)
@@ -81,22 +95,34 @@ def average_precision(scores: Scores, anomalous: Flags) -> float:
 
 
 def fpr_at_tpr(scores: Scores, anomalous: Flags, tpr: float = 0.95) -> float:
-    """The share of normal items that are called anomalous where the least share ``tpr`` of the anomalies is found.
+    """Compute the false positive rate where a share ``tpr`` of anomalies is found.
 
-    scores, anomalous: (N,). Range 0 to 1, about ``tpr`` for noise. Raises ValueError where all items are of one kind.
+    scores: (N,).
+    anomalous: (N,), true for anomalies.
+    tpr: least share of anomalies that must be found.
+
+    Range 0 to 1, about ``tpr`` for noise; less is better.
+    Raises ValueError where all items are anomalies or none is.
     """
     true, false = _curve(scores, anomalous)
     return float((false / false[-1])[np.searchsorted(true, tpr * true[-1] - 1e-9)])
 
 
 def threshold(clean: Scores, rule: Literal["quantile", "deviation"] = "quantile", at: float | None = None) -> float:
-    """The score above which an item is called anomalous, from the scores (N,) of clean items alone.
+    """Compute the score above which an item counts as anomalous.
 
-    rule: "quantile" takes the quantile ``at`` (0.95) of them, so that 1 - ``at`` of clean items are called anomalous;
-    "deviation" takes their mean plus ``at`` (2) standard deviations. Raises ValueError for no or non-finite scores.
+    clean: (N,), scores of clean items alone.
+    rule: "quantile" takes the quantile ``at`` of them, so that a share 1 - ``at`` of clean items counts as anomalous;
+    "deviation" takes their mean plus ``at`` standard deviations.
+    at: by default 0.95 for "quantile" and 2 for "deviation".
+
+    Raises ValueError for no or non-finite scores.
     """
     if not len(clean) or not np.isfinite(clean).all():
-        raise ValueError("a threshold needs the finite scores of one clean item at least")
+        raise ValueError(
+            f"clean has {len(clean)} scores, {int((~np.isfinite(clean)).sum())} of them not finite; "
+            "give one or more, all finite"
+        )
     if rule == "quantile":
         return float(np.quantile(clean, 0.95 if at is None else at))
     return float(clean.mean() + (2.0 if at is None else at) * clean.std())
@@ -108,11 +134,14 @@ def _checked(scores: Scores, anomalous: Flags) -> None:
     if not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite, but {int((~np.isfinite(scores)).sum())} are not")
     if anomalous.all() or not anomalous.any():
-        raise ValueError("there must be anomalies and normal items, but all are of one kind")
+        raise ValueError(f"all {len(scores)} items are of one kind; give anomalies and normal items")
 
 
 def _curve(scores: Scores, anomalous: Flags) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many anomalies and how many normal items have at least each score, from the highest score down."""
+    """Count the anomalies and the normal items with at least each score.
+
+    The counts go from the highest score down.
+    """
     _checked(scores, anomalous)
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))

@@ -1,4 +1,4 @@
-"""What the metrics on codes and factors share: checks of their input, bins, entropies of counts, gaps."""
+"""Helpers of the metrics on codes and factors: checks, bins, entropies, gaps."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,13 @@ Matrix = NDArray[np.float64]
 
 
 def checked(codes: Codes, factors: Factors) -> tuple[Matrix, Factors]:
-    """The codes as float64, and the factors. Raises ValueError for unequal lengths and for what is not finite."""
+    """Check codes and factors; give the codes as float64, and the factors.
+
+    codes: (N, L).
+    factors: (N, K).
+
+    Raises ValueError for unequal lengths and for values that are not finite.
+    """
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or len(codes) < 2:
         raise ValueError(
             "codes (N, L) and factors (N, K) must be matrices of the same N >= 2, "
@@ -29,7 +35,14 @@ def checked(codes: Codes, factors: Factors) -> tuple[Matrix, Factors]:
 def checked_pair(
     codes: Codes, factors: Factors, test_codes: Codes, test_factors: Factors, bins: int = BINS
 ) -> tuple[Matrix, Indices, Matrix, Indices]:
-    """Train and test pair with the factors that vary in train, as indices; the bins are those of train."""
+    """Check a train and a test pair; give the factors that vary in train, as indices.
+
+    codes, factors: (N, L) and (N, K).
+    test_codes, test_factors: (M, L) and (M, K).
+    bins: number of bins of real factors; their edges are those of train.
+
+    Raises ValueError as ``checked``, where the columns of the two pairs differ, and where no factor varies.
+    """
     codes, factors = checked(codes, factors)
     test_codes, test_factors = checked(test_codes, test_factors)
     if codes.shape[1] != test_codes.shape[1] or factors.shape[1] != test_factors.shape[1]:
@@ -46,21 +59,29 @@ def checked_pair(
 
 
 def which_vary(factors: Factors) -> NDArray[np.bool_]:
-    """Which factors have two values or more (K,). Raises ValueError where none has."""
+    """Mark the factors that have two values or more, (K,).
+
+    Raises ValueError where none has.
+    """
     kept: NDArray[np.bool_] = factors.min(0) < factors.max(0)
     if not kept.any():
-        raise ValueError("at least one factor must have two values or more, but all are constant")
+        raise ValueError("all factors are constant; give factors with two values or more")
     return kept
 
 
 def indices(factors: Factors, bins: int = BINS) -> Indices:
-    """Integer factors as they are; real ones cut into ``bins`` equal widths, as codes are."""
+    """Give integer factors as they are, and real ones cut into bins of equal width."""
     return binned(factors, bins) if np.issubdtype(factors.dtype, np.floating) else factors.astype(np.int64)
 
 
 def binned(values: Factors, bins: int, like: Factors | None = None) -> Indices:
-    """The bin of each value, 0 to ``bins`` - 1, in equal widths between the least and largest of its column of
-    ``like``, by default of ``values`` themselves."""
+    """Compute the bin of each value, 0 to ``bins`` - 1, in equal widths.
+
+    values: (N, K).
+    bins: number of bins.
+    like: (M, K). A column is cut between the least and largest value of its column in ``like``, by default in
+    ``values``.
+    """
     low, high = (values if like is None else like).min(0), (values if like is None else like).max(0)
     width = np.where(high > low, high - low, 1.0)
     found: Indices = ((values - low) / width * bins).astype(np.int64).clip(0, bins - 1)
@@ -68,18 +89,21 @@ def binned(values: Factors, bins: int, like: Factors | None = None) -> Indices:
 
 
 def entropy(counts: NDArray[np.integer]) -> float:
-    """Plug-in entropy in nats."""
+    """Estimate an entropy in nats from counts (the plug-in estimate)."""
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum())
 
 
 def entropies(factors: Indices) -> Matrix:
-    """The plug-in entropy of each column, (K,)."""
+    """Estimate the entropy in nats of each column, (K,), by ``entropy``."""
     return np.array([entropy(np.unique(column, return_counts=True)[1]) for column in factors.T])
 
 
 def gap(scores: Matrix) -> Matrix:
-    """Largest minus second largest over the rows for each column; with one row, the largest."""
+    """Compute the largest minus the second largest value of each column.
+
+    With one row it is the largest.
+    """
     ordered = np.sort(scores, axis=0)
     difference: Matrix = ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
     return difference

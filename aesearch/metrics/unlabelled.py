@@ -1,4 +1,4 @@
-"""What can be said of codes without labels: how they depend on each other, and how models agree with each other."""
+"""Metrics without labels: dependence of codes, and agreement of models."""
 
 from typing import Literal
 
@@ -38,9 +38,9 @@ UDR_LASSO = MetricKind(
     better="more",
     unit="",
     explanation=(
-        "how one to one a model's codes match the others' by Lasso (1,000 images of val), median over the "
-        "others: the replicas of its trial, or with study. all models. Codes of at most 0.01 nats of KL are "
-        "left out."
+        "how well a model's codes match the others' one to one by Lasso (1,000 images of val), median over the "
+        "others: the replicas of its trial or, in names with 'study.', all models of the study. Codes of at most 0.01 "
+        "nats of KL are ignored."
     ),
     floor=None,
     ceiling=None,
@@ -61,7 +61,10 @@ MODEL_CENTRALITY = MetricKind(
     name="model_centrality",
     better="more",
     unit="",
-    explanation=("mean FactorVAE score of each encoder on images of each other's decoder, both ways, 100 votes of 64."),
+    explanation=(
+        "mean FactorVAE score of a model's encoder on images of each other model's decoder, and the other way round; "
+        "100 votes of 64 images."
+    ),
     floor=None,
     ceiling=None,
     cost="pairs",
@@ -70,27 +73,38 @@ MODEL_CENTRALITY = MetricKind(
 
 
 def total_correlation(codes: Codes) -> float:
-    """Gaussian total correlation in nats: (sum of log variances - log det of the covariance) / 2.
+    """Compute the total correlation in nats of a Gaussian with the codes' covariance.
 
-    codes: (N, L). Range 0 up (infinite for codes that determine each other linearly, such as a copy); biased upwards
-    by about L (L - 1) / 4N. Constant codes are left out; below two codes 0. Invariant to order, sign and scale.
-    Rewards uncorrelated codes; blind to dependence beyond correlation and to what codes carry: noise scores 0.
-    Locatello et al., ICML 2019, appendix (there on sampled codes).
+    It is (sum of log variances - log det of the covariance) / 2.
+
+    codes: (N, L); constant ones are ignored.
+
+    Range 0 up; 0 with fewer than two codes. It is infinite where codes determine each other linearly, as a copy does.
+    Biased upwards by about L (L - 1) / 4N. Invariant to order, sign and scale. Rewards uncorrelated codes. Blind to
+    dependence beyond correlation and to what codes carry: noise scores 0.
+    Raises ValueError for codes that are not finite.
+    Source: Locatello et al., ICML 2019, appendix (there on sampled codes).
     """
     used = _used(codes)
     if used.shape[1] < 2:
         return 0.0
     sign, logarithm = np.linalg.slogdet(np.corrcoef(used.T))
-    # A determinant of rounding errors only is 0.
+    # A determinant this small is rounding error, so it counts as 0.
     return float(max(0.0, -0.5 * logarithm)) if sign > 0 and logarithm > -30 * used.shape[1] else float("inf")
 
 
 def wasserstein_dependence(codes: Codes) -> tuple[float, float]:
-    """Squared 2-Wasserstein distance of the codes' Gaussian from that with the same variances but independent codes.
+    """Compute the squared 2-Wasserstein distance of the codes from independent ones.
 
-    2 tr S - 2 tr (D^(1/2) S D^(1/2))^(1/2) with D the diagonal of S; and the same divided by tr S, 0 to 2. codes:
-    (N, L). 0 for uncorrelated codes; a dead code changes nothing; finite for copies; the first is not invariant to
-    scale, the second to a common scale only. Blind as ``total_correlation``. Locatello et al., ICML 2019.
+    Both are taken as Gaussians with the same variances. The distance is 2 tr S - 2 tr (D^(1/2) S D^(1/2))^(1/2), with
+    S the covariance and D its diagonal. The second value is the distance divided by tr S, with range 0 to 2.
+
+    codes: (N, L); constant ones are ignored.
+
+    Uncorrelated codes score 0. A dead code changes nothing. Copies keep it finite. Scaling codes changes the first
+    value; a scale that all codes share does not change the second. Blind as ``total_correlation``.
+    Raises ValueError for codes that are not finite.
+    Source: Locatello et al., ICML 2019.
     """
     used = _used(codes)
     if used.shape[1] < 2:
@@ -103,11 +117,17 @@ def wasserstein_dependence(codes: Codes) -> tuple[float, float]:
 
 
 def mean_mutual_information(codes: Codes, bins: int = BINS) -> float:
-    """The mean plug-in mutual information in nats over all pairs of two codes, each cut into ``bins`` equal widths.
+    """Average the mutual information in nats over all pairs of two codes.
 
-    codes: (N, L). Range 0 to log ``bins``; biased upwards by about (bins - 1)^2 / 2N. 0 for one code. A dead code
-    lowers it, a copy raises it. Rewards independent codes; sees pairs only; blind to what codes carry.
-    Locatello et al., ICML 2019.
+    It is the plug-in estimate, from counts.
+
+    codes: (N, L).
+    bins: number of bins of equal width per code.
+
+    Range 0 to log ``bins``; 0 for one code. Biased upwards by about (bins - 1)^2 / 2N. A dead code lowers it, a copy
+    raises it. Rewards independent codes. Blind to dependence of more than two codes, and to what codes carry.
+    Raises ValueError for codes that are not finite.
+    Source: Locatello et al., ICML 2019.
     """
     codes = _finite(codes)
     size = codes.shape[1]
@@ -122,16 +142,22 @@ def udr(
     kl: list[NDArray[np.floating]] | None = None,
     relation: Literal["lasso", "spearman"] = "lasso",
 ) -> Matrix:
-    """Unsupervised disentanglement ranking: how well each model's codes match those of the others one to one, (M,).
+    """Compute the unsupervised disentanglement ranking (UDR) of each model, (M,).
 
-    codes: M matrices (N, L) of the same N inputs, each standardised; kl: the mean KL of each code (L,), of which those
-    of at most 0.01 are left out (without kl, constant codes are). relation: the sizes of the coefficients of a lasso
-    from one model's codes to another's (alpha 0.1), or of Spearman correlations. For a pair the mean over rows and
-    over columns of largest^2 / sum; for a model the median over the others. Range 0 to 1 (a lasso's coefficients
-    are shrunk: 1 - alpha at best). Rewards what all models find; blind to all being wrong alike. A dead code changes
-    nothing, a copy lowers it, a rotation of each model's codes of its own brings it down.
-    Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation Learning", ICLR 2020.
+    It measures how well each model's codes match those of the others one to one. For a pair of models it is the mean
+    over rows and over columns of largest^2 / sum of a matrix of relations; for a model, the median over the others.
+
+    codes: M matrices (N, L), of the same N inputs; each is standardised.
+    kl: the mean KL in nats of each code, (L,) for each model. Codes of at most 0.01 are ignored. Without kl, constant
+    codes are ignored.
+    relation: "lasso", the magnitudes of the coefficients of a lasso from one model's codes to another's (alpha 0.1);
+    "spearman", those of Spearman correlations.
+
+    Range 0 to 1; a lasso shrinks its coefficients, so that it reaches 1 - alpha at most. Rewards codes that all models
+    find. Blind where all models are wrong in the same way. A dead code changes nothing. A copy lowers it. Where each
+    model's codes have a rotation of their own, it falls.
     Raises ValueError for fewer than two models and for unequal N.
+    Source: Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation Learning", ICLR 2020.
     """
     if len(codes) < 2 or len({len(one) for one in codes}) > 1:
         raise ValueError(f"UDR needs two models or more on the same inputs, but got {[one.shape for one in codes]}")
@@ -147,11 +173,16 @@ def udr(
 
 
 def model_centrality(agreement: Matrix) -> Matrix:
-    """How much each model agrees with the others, (M,): the mean over the others of both directions of ``agreement``.
+    """Average the agreement of each model with the others, (M,).
 
-    agreement: (M, M), in [i, j] the FactorVAE score of encoder i on images that decoder j made, factors being j's
-    codes; the diagonal is not read. Range that of the score. Rewards what all models find; blind to all being wrong
-    alike. Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020.
+    The mean is over the others and over both directions of ``agreement``.
+
+    agreement: (M, M). Entry [i, j] is the FactorVAE score of encoder i on images that decoder j made, with j's codes
+    as factors. The diagonal is not read.
+
+    Range that of the score. Rewards codes that all models find. Blind where all models are wrong in the same way.
+    Raises ValueError for another shape, one model, or values that are not finite.
+    Source: Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020.
     """
     size = len(agreement)
     off = ~np.eye(size, dtype=bool)
@@ -199,7 +230,7 @@ def _spearman(a: Matrix, b: Matrix) -> Matrix:
 
 
 def _one_to_one(relations: Matrix) -> float:
-    """The mean over rows and over columns of largest^2 / sum; 0 where all are 0."""
+    """Average largest^2 / sum over rows and over columns; 0 where all are 0."""
     if not relations.size:
         return 0.0
     means = []

@@ -1,7 +1,8 @@
-"""The scores of FactorVAE and beta-VAE: which factor was held fixed, told from codes of images that share it.
+"""FactorVAE and beta-VAE scores: accuracy of predicting the fixed factor.
 
-Both take codes that exist already: of a whole grid, encoded once in row-major order (``grid_factors`` gives its
-factors), or of any sample; images that share a factor are drawn from those with the same value, with replacement.
+The prediction comes from codes of images that share one factor.
+Both scores take codes that exist already: of a whole grid, encoded once in row-major order (``grid_factors`` gives its
+factors), or of any sample. Images that share a factor are drawn, with replacement, from those with the same value.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ FACTOR_VAE = MetricKind(
     name="factor_vae",
     better="more",
     unit="",
-    explanation="how often the code of least variance tells which factor was fixed.",
+    explanation="how often the code of least variance predicts which factor was fixed.",
     floor=NOISE,
     ceiling=FACTORS,
     cost="codes",
@@ -32,7 +33,7 @@ BETA_VAE = MetricKind(
     name="beta_vae",
     better="more",
     unit="",
-    explanation="how often the mean differences of pairs tell, linearly, which factor was fixed.",
+    explanation="how often a linear classifier of the mean differences of pairs predicts which factor was fixed.",
     floor=NOISE,
     ceiling=FACTORS,
     cost="codes",
@@ -41,7 +42,10 @@ BETA_VAE = MetricKind(
 
 
 def grid_factors(sizes: tuple[int, ...]) -> NDArray[np.int64]:
-    """The factors (N, K) of a full grid in row-major order, the last fastest."""
+    """List the factors (N, K) of a full grid in row-major order, the last fastest.
+
+    sizes: number of values of each factor.
+    """
     return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1)
 
 
@@ -54,16 +58,25 @@ def factor_vae_score(
     active: float = 0.05,
     seed: int = 0,
 ) -> float:
-    """FactorVAE score: the accuracy of telling a factor that ``size`` images share from their most constant code.
+    """Compute the FactorVAE score: accuracy of predicting the fixed factor by votes.
 
-    A vote is the code whose variance over the images, divided by its variance over all, is the least; for each code
-    the factor that it got most of the ``votes`` for is its guess; the score is the share of ``test_votes`` new votes
-    guessed right (with 0, of the first ones). codes: (N, L), factors: (N, K), value indices (real ones are cut into 20
-    bins); constant factors are left out. Codes that are constant or have a deviation below ``active`` never vote; with
-    none left the score is 0 (so scaling codes down may change it). Range 0 to 1, about 1/K for noise. Rewards a code
-    that is constant where a factor is; blind to what else that code or other codes carry: a duplicated code costs
+    Some images that share one factor cast a vote for a code: the one whose variance over these images, divided by its
+    variance over all images, is the least. A code predicts the factor that it got most of the ``votes`` for. The score
+    is the share of ``test_votes`` new votes that are predicted right.
+
+    codes: (N, L). Constant codes, and those with a standard deviation below ``active``, never get a vote.
+    factors: (N, K), value indices; real ones are cut into 20 bins, constant ones are ignored.
+    votes: number of votes to learn from.
+    test_votes: number of votes to test on; with 0, the first ones are used again.
+    size: number of images of a vote.
+    active: least standard deviation of a code.
+    seed: of the draws.
+
+    Range 0 to 1, about 1/K for noise; 0 where no code is active, so scaling codes down may change it. Rewards a code
+    that is constant where a factor is. Blind to what else that code or other codes carry: a duplicated code costs
     nothing, a rotation little (0.85 on dSprites).
-    Kim and Mnih, "Disentangling by Factorising", ICML 2018; ``active`` as disentanglement_lib.
+    Raises ValueError as ``mig``.
+    Source: Kim and Mnih, "Disentangling by Factorising", ICML 2018; ``active`` as disentanglement_lib.
     """
     z, groups = _prepare(codes, factors)
     deviation = z.std(0, ddof=1)
@@ -85,11 +98,15 @@ def factor_vae_score(
 
 
 def votes_of_groups(groups: NDArray[np.floating], fixed: NDArray[np.integer]) -> float:
-    """FactorVAE score, judged on the votes themselves, of codes that come in groups already.
+    """Compute the FactorVAE score of codes that come in groups already.
 
-    groups: (V, S, L), the codes of S images for each of V votes. fixed: (V,), which factor they share. A code's
-    deviation over all images divides it; codes that never vary do not vote, and with none left the score is 0. Range
-    from the largest share of a factor (noise) to 1. The rest as of ``factor_vae_score``.
+    It is tested on the votes that it learns from. A code's variance is divided by its variance over all images. Codes
+    that never vary get no vote; where none varies the score is 0.
+
+    groups: (V, S, L), the codes of S images for each of V votes.
+    fixed: (V,), the index of the factor that a group shares.
+
+    Range from the largest share of a factor (noise) to 1. Else as ``factor_vae_score``.
     Raises ValueError where the lengths differ, nothing is given or a code is not finite.
     """
     if groups.ndim != 3 or groups.shape[:1] != fixed.shape or not groups.size or not np.isfinite(groups).all():
@@ -115,14 +132,24 @@ def beta_vae_score(
     seed: int = 0,
     one_value: bool = False,
 ) -> float:
-    """BetaVAE score: the test accuracy of telling the factor that pairs of images share from how their codes differ.
+    """Compute the beta-VAE score: accuracy of predicting the fixed factor from pairs.
 
-    A point is the mean over ``size`` pairs of |code - code'|, (L,); the two of a pair share the factor's value, and
-    with ``one_value`` all pairs of a point do; scikit-learn's default logistic regression tells the factor on
-    ``test_points`` after ``points`` (with 0, on the latter themselves). codes: (N, L), factors: (N, K) as of
-    ``factor_vae_score``. Not standardised: not invariant to scaling single codes; a dead code changes nothing.
-    Range 0 to 1, about 1/K for noise. Rewards directions that are constant where a factor is; blind to copies, and
-    nearly to a rotation (0.89 on dSprites) and to a code of several factors. Higgins et al., "beta-VAE", ICLR 2017.
+    A point is the mean over ``size`` pairs of |code - code'|, (L,). The two images of a pair share the factor's value.
+    scikit-learn's default logistic regression learns from ``points`` to predict the factor, and is tested on
+    ``test_points``.
+
+    codes: (N, L). They are not standardised, so scaling single codes changes the score.
+    factors: (N, K), as for ``factor_vae_score``.
+    points: number of points to learn from.
+    test_points: number of points to test on; with 0, the first ones are used again.
+    size: number of pairs of a point.
+    seed: of the draws.
+    one_value: whether all pairs of a point share the same value.
+
+    Range 0 to 1, about 1/K for noise. A dead code changes nothing. Rewards directions that are constant where a factor
+    is. Blind to copies, and nearly blind to a rotation (0.89 on dSprites) and to a code of several factors.
+    Raises ValueError as ``mig``.
+    Source: Higgins et al., "beta-VAE", ICLR 2017.
     """
     import warnings
 
@@ -151,7 +178,7 @@ def beta_vae_score(
 
 
 class _Group:
-    """Which rows share each value of one factor."""
+    """Rows that share each value of one factor."""
 
     def __init__(self, factor: Indices) -> None:
         _, self.value, self.count = np.unique(factor, return_inverse=True, return_counts=True)
@@ -159,19 +186,19 @@ class _Group:
         self.start = np.cumsum(self.count) - self.count
 
     def values(self, count: int, rng: np.random.Generator) -> Indices:
-        """So many values, each drawn as often as it occurs."""
+        """Draw ``count`` values, each as often as it occurs."""
         drawn: Indices = self.value[rng.integers(len(self.value), size=count)]
         return drawn
 
     def draw(self, values: Indices, rng: np.random.Generator) -> Indices:
-        """A row of the codes for each of the values."""
+        """Draw a row of the codes for each of the values."""
         place = rng.random(values.shape) * self.count[values]
         rows: Indices = self.order[self.start[values] + place.astype(np.int64)]
         return rows
 
 
 def _repeated(values: Indices, size: int) -> Indices:
-    """(V, size), each value as often as images are to share it."""
+    """Repeat each value for the images that share it, (V, size)."""
     return np.repeat(values[:, None], size, axis=1)
 
 
@@ -184,7 +211,10 @@ def _prepare(codes: Codes, factors: Factors) -> tuple[Matrix, list[_Group]]:
 def _by_factor(
     groups: list[_Group], count: int, make: Callable[[_Group, int], NDArray[T]], rng: np.random.Generator
 ) -> tuple[Indices, NDArray[T]]:
-    """So many draws of a factor, all equally likely, and what ``make`` makes of each, in chunks for the memory."""
+    """Draw ``count`` factors, all equally likely, and apply ``make`` to each.
+
+    It works in chunks to save memory.
+    """
     k = np.sort(rng.integers(len(groups), size=count))
     parts = [
         make(group, min(CHUNK, int(n) - at))

@@ -1,4 +1,7 @@
-"""Metrics of trained replicas: on their codes at any epoch, or once, at the end, on the weights that are kept."""
+"""Scores: metrics of trained replicas, beside the losses.
+
+Scores on codes can be measured at any epoch. The others are measured once, at the end, on the weights that are kept.
+"""
 
 from aesearch.scores.anomalies import Detection, anomaly_scores, score_split
 from aesearch.scores.comparisons import UDR, Comparison, ModelCentrality
@@ -38,6 +41,6 @@ __all__ = [
     "score_split",
 ]
 
-# A metric that is not described is an error here, not a wrong choice of ``use --best`` later.
+# A metric without a description would let ``use --best`` choose wrongly, so it is an error here.
 check_measures()
 check_scores(globals()[name] for name in __all__)

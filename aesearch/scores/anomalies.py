@@ -1,4 +1,4 @@
-"""How well reconstruction errors tell anomalies."""
+"""Detection of anomalies by reconstruction errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,16 @@ from aesearch.scores.score import Score, Trained, batches
 def anomaly_scores(
     model: Autoencoder, objective: Objective, x: Tensor, label: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Scores (B,) of images (B, C, H, W), higher for stranger ones: ``error``, and where the KL is exact ``elbo``.
+    """Compute anomaly scores (B,) of images, higher for more anomalous ones.
 
-    error: the squared error per pixel of the reconstruction at the code mean. elbo: the negative evidence lower bound
-    in nats with the code mean decoded, which leaves no noise in it.
+    model: in evaluation mode.
+    objective: its likelihood gives the scale of the errors.
+    x: images (B, C, H, W).
+    label: (B,), the classes for a conditional model.
+
+    ``error`` is the squared error per pixel of the reconstruction at the code mean. ``elbo``, where the KL is exact,
+    is the negative evidence lower bound in nats per image. It is computed at the code mean, so that it has no sampling
+    noise.
     """
     output = model(x, x.new_empty(0, len(x), model.latent_dim), label, decode_mean=True)
     assert output.mean_logits is not None
@@ -36,7 +42,7 @@ def anomaly_scores(
 
 
 def score_split(trained: Trained, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """The anomaly scores of the items at ``index``, each (N,)."""
+    """Compute the anomaly scores of the items at ``index``, each (N,)."""
     parts = [
         anomaly_scores(trained.model, trained.objective, trained.images(i), trained.label_tensor(i))
         for i in batches(index)
@@ -46,9 +52,11 @@ def score_split(trained: Trained, index: NDArray[np.int64]) -> dict[str, NDArray
 
 @dataclass(frozen=True)
 class Detection(Score):
-    """AUROC, average precision and false positives at 95 % true positives of the error; AUROC of a VAE's ELBO.
+    """AUROC, average precision and false positive rate of anomaly detection.
 
-    Needs data with anomalies in test, such as OneClass(MNIST(), normal=3).
+    Items are ranked by the squared error of their reconstruction. The false positive rate is that at 95 % true
+    positives. AUROC is also given for the negative ELBO; a model without an ELBO has that of the error there.
+    The data must have anomalies in test, such as OneClass(MNIST(), normal=3).
     """
 
     @property
@@ -61,7 +69,7 @@ class Detection(Score):
 
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
         if not isinstance(data, OneClass):
-            raise UserError(f"Detection needs data with anomalies, such as OneClass({data}, normal=0), but got {data}")
+            raise UserError(f"{data} has no anomalies for Detection; write OneClass({data}, normal=0)")
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
         assert trained.data.anomalous is not None
@@ -73,6 +81,6 @@ class Detection(Score):
             "auroc": auroc(error, anomalous),
             "average_precision": average_precision(error, anomalous),
             "fpr_at_95_tpr": fpr_at_tpr(error, anomalous),
-            # Of a model without an ELBO the error stands in for it.
+            # A model without an ELBO is ranked by its error.
             "elbo_auroc": auroc(scores.get("elbo", error), anomalous),
         }

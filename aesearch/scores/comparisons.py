@@ -1,4 +1,7 @@
-"""Scores of models beside each other: how far those that were trained alike, or for one question, agree."""
+"""Comparisons: scores of models beside each other.
+
+They measure how far models agree that were trained alike, or for one question.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,36 +23,46 @@ Values = tuple[float, ...]
 
 
 class Comparison(ABC):
-    """A frozen value: one or more metrics of each of several models, from what the others are.
+    """A frozen value: metrics of each of several models, relative to the others.
 
     In ``TrainConfig.scores`` it compares the replicas of a trial, in ``Study.comparisons`` all models of a study.
-    kinds: what its metrics are, where the files of aesearch.metrics do not say it.
+    kinds: descriptions of those of its metrics that no file of aesearch.metrics describes.
     """
 
     kinds: ClassVar[tuple[MetricKind, ...]] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits whose items it may encode. Labels are never read, so val serves search and report alike."""
+        """Splits whose items it may encode.
+
+        Labels are never read, so val serves both search and report.
+        """
         return ("val",)
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """The names of the metrics, without a split."""
+        """Names of the metrics, without a split."""
 
     @abstractmethod
     def check(self, data: Dataset, objective: Objective) -> None:
-        """Raises UserError where the metrics are not defined for this data or objective."""
+        """Raise UserError where the metrics are not defined for this data or objective."""
 
     @abstractmethod
     def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:
-        """A value of each model for each of ``names``. The models see the same data; there are two at least."""
+        """Measure a value of each model for each of ``names``.
+
+        models: two or more, which see the same data.
+        split: one of ``splits``.
+        """
 
 
 @dataclass(frozen=True)
 class UDR(Comparison):
-    """Unsupervised disentanglement ranking, by Lasso and by Spearman, on the codes of so many ``points`` of val."""
+    """Unsupervised disentanglement ranking, by Lasso and by Spearman correlations.
+
+    points: number of items of val whose codes are compared.
+    """
 
     points: int = 1_000
 
@@ -62,7 +75,7 @@ class UDR(Comparison):
         return ("udr_lasso", "udr_spearman")
 
     def check(self, data: Dataset, objective: Objective) -> None:
-        """Any data and objective will do."""
+        """Accept any data and objective."""
 
     def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:
         posteriors = [model.posterior(model.index(split)[: self.points]) for model in models]
@@ -74,11 +87,17 @@ class UDR(Comparison):
 
 @dataclass(frozen=True)
 class ModelCentrality(Comparison):
-    """How well each model's encoder tells which code of another's decoder was held fixed, and the other way round.
+    """Agreement of each model's encoder with the decoders of the others, both ways.
 
-    The FactorVAE score, judged on its own ``votes`` of ``size`` images, of each encoder on images that each other
-    decoder made of codes from its prior. Decodes M x votes x size images, encodes M (M - 1) times as
-    many. Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there 1,000 votes of 100).
+    Each decoder makes images of codes from its prior, in groups that share the value of one code. Each other encoder
+    predicts which code was shared: the FactorVAE score, tested on the votes that it learns from. M models decode M x
+    votes x size images, and encode M - 1 times as many.
+
+    votes: number of groups.
+    size: number of images of a group.
+    seed: of the draws.
+
+    Source: Lin, Thekumparampil, Fanti, Oh, "InfoGAN-CR and ModelCentrality", ICML 2020 (there 1,000 votes of 100).
     """
 
     votes: int = 100
@@ -95,7 +114,7 @@ class ModelCentrality(Comparison):
 
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
         if not objective.variational:
-            raise UserError(f"ModelCentrality needs a prior to draw codes from, as of VAE(), but got {objective}")
+            raise UserError(f"ModelCentrality needs a prior to draw codes from, as VAE() has, but got {objective}")
 
     def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, Values]:  # noqa: ARG002
         agreement = np.eye(len(models))
@@ -109,7 +128,10 @@ class ModelCentrality(Comparison):
 
     @torch.no_grad()
     def _images(self, maker: Trained) -> tuple[list[Tensor], NDArray[np.int64]]:
-        """Images in batches, ``size`` of each vote after each other, and the code that each vote held fixed."""
+        """Draw images in batches, the ``size`` images of a vote in a row.
+
+        Gives also the index of the code that each vote held fixed.
+        """
         rng = np.random.default_rng(self.seed)
         device = next(maker.model.parameters()).device
         noise = rng.standard_normal((self.votes * self.size, maker.model.latent_dim), np.float32)
@@ -125,7 +147,10 @@ class ModelCentrality(Comparison):
 
 
 def _label(model: Trained, count: int) -> Tensor | None:
-    """Of a conditional model the first class, for encoder and decoder alike."""
+    """Make labels of the first class for a conditional model, else None.
+
+    Encoder and decoder have the same labels.
+    """
     device = next(model.model.parameters()).device
     return torch.zeros(count, dtype=torch.int64, device=device) if model.model.classes else None
 

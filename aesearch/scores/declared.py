@@ -1,4 +1,7 @@
-"""The check that every metric of a score is described, so that no report has to guess which direction is better."""
+"""Checks that every metric of a score is described.
+
+A report then need not guess which direction is better.
+"""
 
 from collections.abc import Iterable
 from inspect import isabstract, isclass
@@ -11,7 +14,10 @@ from aesearch.scores.score import Score
 
 
 def check_declared(score: Score | Comparison) -> None:
-    """Raise UserError for a metric of ``score`` that no MetricKind describes, or a kind that takes another's name."""
+    """Raise UserError for a metric of ``score`` that no MetricKind describes.
+
+    Raises it also for a kind that has the name of another metric.
+    """
     of = type(score).__name__
     for kind in score.kinds:
         if KINDS.get(kind.name, kind) != kind:
@@ -25,14 +31,17 @@ def check_declared(score: Score | Comparison) -> None:
 
 
 def check_scores(values: Iterable[object]) -> None:
-    """Raise UserError for a metric that is not described of a score, as its defaults make it, among ``values``."""
+    """Raise UserError for a score in ``values`` with a metric that is not described.
+
+    Scores are classes; the metrics of their default values are checked. Other values are ignored.
+    """
     for value in values:
         if isclass(value) and issubclass(value, Score | Comparison) and not isabstract(value):
             check_declared(value())
 
 
 def check_measures() -> None:
-    """Raise UserError where what protocols measure is not what the kinds say."""
+    """Raise UserError where the metrics of protocols are not those of the kinds."""
     described: dict[str, tuple[str, ...]] = {}
     for kind in KINDS.values():
         if kind.measure:

@@ -1,4 +1,4 @@
-"""Metrics on codes and factors under a protocol, with the floor and the ceiling that belong to them."""
+"""Metrics on codes and factors under a protocol, with their floors and ceilings."""
 
 import hashlib
 import json
@@ -21,12 +21,18 @@ from aesearch.protocols import Protocol, fast
 from aesearch.scores.score import Score, Trained
 from aesearch.scores.source import Places, Posterior, Sample, Source
 
-# Of a posterior that is certain, beside the step from one value of a factor to the next.
+# Standard deviation of a posterior that counts as certain, in steps from one value of a factor to the next.
 NARROW = 0.01
 
 
 class Measure(NamedTuple):
-    """A metric: the names of its values, how they are measured, whether it needs factors, and all items' codes."""
+    """Metric of a protocol, with one or more values.
+
+    names: of the values.
+    of: the function that measures them.
+    labelled: whether it needs factors.
+    whole: whether it needs the codes of all items.
+    """
 
     names: tuple[str, ...]
     of: Callable[[Sample], tuple[float, ...]]
@@ -35,7 +41,7 @@ class Measure(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What codes of noise score, and what the factors themselves score as codes."""
+    """Scores of codes of noise (floor) and of the factors as codes (ceiling)."""
 
     floor: float
     ceiling: float
@@ -84,7 +90,7 @@ def _on_bins(
     return lambda sample: (metric(sample.codes, sample.factors, sample.protocol.bins),)
 
 
-# The second metric is a line here.
+# A new metric of protocols needs a line here.
 MEASURES: dict[str, Measure] = {
     "mig": Measure(("mig",), _mig),
     "sap": Measure(("sap",), _sap),
@@ -109,25 +115,31 @@ MEASURES: dict[str, Measure] = {
 
 
 class CodeScore(Score):
-    """A score that needs only the codes and factors of items, under a protocol, so that any epoch can have it."""
+    """A score on the codes and factors of items, under a protocol.
+
+    It needs nothing else, so any epoch can have it.
+    """
 
     protocol: Protocol
 
     @abstractmethod
     def of_source(self, source: Source) -> Mapping[str, float]:
-        """A value for each of ``names``."""
+        """Measure a value for each of ``names``."""
 
     @abstractmethod
     def references(self, trained: Trained, split: str) -> Mapping[str, Reference]:
-        """Floor and ceiling of those of ``names`` that have them."""
+        """Measure floor and ceiling of those of ``names`` that have them."""
 
 
 @dataclass(frozen=True)
 class Disentanglement(CodeScore):
-    """Metrics on codes and factors; by default all that the ``protocol`` defines and the data allows.
+    """Metrics on codes and factors under a protocol.
 
-    Their names begin with the protocol's, such as test/dlib.mig; only those of the protocol ``epoch`` have bare names.
-    A protocol that draws from all images is measured as test/ only, so it cannot be searched.
+    metrics: by default all that the protocol defines and the data allows.
+    protocol: such as ``fast`` or ``dlib``.
+
+    Names begin with the protocol's, such as test/dlib.mig; only those of the protocol ``epoch`` have no such prefix.
+    A protocol that draws from all images is measured as test/ only, so its metrics cannot be searched.
     """
 
     metrics: tuple[str, ...] = ()
@@ -147,6 +159,7 @@ class Disentanglement(CodeScore):
 
     @property
     def chosen(self) -> tuple[str, ...]:
+        """Metrics that are measured: ``metrics``, or all of the protocol."""
         return self.metrics or self.protocol.metrics
 
     @property
@@ -155,7 +168,7 @@ class Disentanglement(CodeScore):
 
     @property
     def needs(self) -> type[Code]:
-        """A diagonal Gaussian where the protocol samples posteriors or mixes their densities."""
+        """Kind of code: a diagonal Gaussian where the protocol reads posteriors."""
         return GaussianCode if self.protocol.posterior else Code
 
     @property
@@ -167,11 +180,11 @@ class Disentanglement(CodeScore):
         labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
         if labelled and not counted:
             raise UserError(
-                f"{', '.join(labelled)} need ground-truth factors that vary, as of Sprites(), but got {data}"
+                f"{', '.join(labelled)} need ground-truth factors that vary, as Sprites() has, but got {data}"
             )
         if self.protocol.posterior and not objective.variational:
             raise UserError(
-                f"the protocol {self.protocol.name} needs posteriors, as of VAE(), but got {objective}; "
+                f"the protocol {self.protocol.name} needs posteriors, as VAE() has, but got {objective}; "
                 'write replace(..., codes="mean", mig="binned")'
             )
 
@@ -187,7 +200,10 @@ class Disentanglement(CodeScore):
         return {f"{self.protocol.prefix}{name}": float(value) for name, value in found.items()}
 
     def references(self, trained: Trained, split: str) -> Mapping[str, Reference]:
-        """Of the labelled metrics: computed once for a data set and a code size, then read from ``trained.cache``."""
+        """Measure floor and ceiling of the labelled metrics.
+
+        They are computed once for a data set and a code size, and then read from ``trained.cache``.
+        """
         labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
         if not labelled:
             return {}
@@ -210,7 +226,7 @@ class Disentanglement(CodeScore):
                 unfinished = path.with_suffix(f".{os.getpid()}.tmp")
                 unfinished.write_text(json.dumps(list(self.of_source(made.source).values())))
                 unfinished.replace(path)
-            # By place: a protocol under another name has the same values.
+            # A protocol under another name has the same values, so they are read by place.
             return dict(zip(self.names, json.loads(path.read_text()), strict=True))
 
 
@@ -223,7 +239,7 @@ def _writable(folder: Path) -> bool:
 
 
 class Constructed(NamedTuple):
-    """Codes made from the factors alone, and what tells them from others."""
+    """Codes made from the factors alone, and their key in the cache."""
 
     source: Source
     key: tuple[object, ...]
@@ -235,7 +251,7 @@ def _key(kind: str, source: Source) -> tuple[object, ...]:
 
 
 def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
-    """As many codes as a model has: normal noise, or posteriors that are all the prior."""
+    """Make as many codes of noise as a model has, or posteriors equal to the prior."""
 
     def encode(places: Places) -> Posterior:
         if posterior:
@@ -248,7 +264,10 @@ def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
 
 
 def _perfect(source: Source, protocol: Protocol) -> Constructed:
-    """A code for each counted factor that varies: its standardised value, its posterior far narrower than a step."""
+    """Make a code for each counted factor that varies: its standardised value.
+
+    Its posterior is far narrower than the step from one value to the next.
+    """
     assert source.factors is not None
     counted = np.array([protocol.counts(name) for name in source.names])
     factors = source.factors[:, counted & (source.factors.min(0) < source.factors.max(0))]

@@ -1,4 +1,4 @@
-"""Scores of pictures: of reconstructions, beside PCA and from noisy inputs, and of samples."""
+"""Scores of images: reconstructions, denoised images and samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ MOST_FITTED = 20_000
 
 @dataclass(frozen=True)
 class PCA(Score):
-    """The mean squared error of as many principal components as the model has codes: what a linear one reaches."""
+    """Mean squared error of as many principal components as the model has codes.
+
+    A linear model of that size reaches it.
+    """
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -32,7 +35,7 @@ class PCA(Score):
         return ("pca_mse",)
 
     def check(self, data: Dataset, objective: Objective) -> None:
-        """Any data and objective will do."""
+        """Accept any data and objective."""
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
         train, test = (
@@ -45,9 +48,11 @@ class PCA(Score):
 
 @dataclass(frozen=True)
 class Denoising(Score):
-    """PSNR in dB gained over inputs with Gaussian noise of each standard deviation in ``noise``.
+    """PSNR in dB gained over inputs with Gaussian noise.
 
-    The noisy input counts as clipped to [0, 1], as a person would show it; the model sees it unclipped.
+    noise: standard deviations, with a metric for each.
+
+    The model sees the noisy input as it is. The gain is over that input clipped to [0, 1], as it would be shown.
     """
 
     noise: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -85,7 +90,10 @@ class Denoising(Score):
 
 @dataclass(frozen=True)
 class Quality(Score):
-    """PSNR in dB and structural similarity of the reconstructions at the code mean, means over the split."""
+    """PSNR in dB and structural similarity of reconstructions, means over the split.
+
+    Images are reconstructed at the code mean.
+    """
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -111,11 +119,16 @@ class Quality(Score):
 
 @dataclass(frozen=True)
 class Frechet(Score):
-    """Frechet distances from ``images`` of the split, in the space of ``random_conv_features``; less is better.
+    """Frechet distances from images of the split; less is better.
 
-    frechet_samples: of as many samples: expected pixels of codes from the prior, or of a model without one, from a
-    Gaussian fitted to the codes of train. frechet_reconstructions: of their own reconstructions.
-    frechet_data: of as many images of train, the floor. All grow as ``images`` fall: compare equal numbers only.
+    images: number of images of the split, at most.
+    seed: of the draws.
+
+    frechet_samples: to as many samples. Codes are drawn from the prior, or without one from a Gaussian fitted to the
+    codes of train; a sample is their expected pixels.
+    frechet_reconstructions: to the images' own reconstructions.
+    frechet_data: to as many images of train; it is the floor of the others.
+    Features are those of ``random_conv_features``. All three grow as ``images`` falls, so compare equal numbers only.
     """
 
     images: int = 5_000
@@ -153,7 +166,10 @@ class Frechet(Score):
 
     @torch.no_grad()
     def _sampled(self, trained: Trained, index: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        """Features of as many samples as ``index`` has; a conditional model's with the labels of those items."""
+        """Compute features of as many samples as ``index`` has.
+
+        A conditional model's samples have the labels of those items.
+        """
         rng = np.random.default_rng(self.seed)
         device = next(trained.model.parameters()).device
         if trained.objective.variational:

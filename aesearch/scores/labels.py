@@ -1,4 +1,4 @@
-"""What codes are worth to a classifier that has few labels."""
+"""Accuracy of classifiers on codes when only few items have labels."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -27,7 +27,7 @@ def _check(labels: tuple[int | Literal["all"], ...], draws: int, data: Dataset, 
     if factor is not None and factor not in known:
         raise UserError(f"unknown factor {factor!r} of {data}: {nearest(factor, known)}")
     if factor is None and not data.classes:
-        raise UserError(f"labels are needed, as of MNIST(), or the name of a factor, but got {data}")
+        raise UserError(f"{data} has no labels; use data with labels, such as MNIST(), or name a factor for Probe")
     classes = len(data.classes) if factor is None else known[factor]
     if not labels or draws < 1 or any(count != "all" and count < classes for count in labels):
         raise UserError(
@@ -38,11 +38,14 @@ def _check(labels: tuple[int | Literal["all"], ...], draws: int, data: Dataset, 
 
 @dataclass(frozen=True)
 class Probe(Score):
-    """Accuracy of a linear probe and of nearest neighbours on codes, with so many ``labels`` of train, or "all".
+    """Accuracy of a linear probe and of nearest neighbours on codes.
 
-    Five neighbours, fewer where a class has fewer labels. Each is the mean of ``draws`` draws of the labels; all are
-    drawn once, and of more than 10,000 the probe has as many. raw: also the linear probe on the pixels themselves.
-    factor: what is told is this ground-truth factor, not the class.
+    labels: numbers of labels of train, with metrics for each; "all" for every label.
+    draws: number of draws of the labels. A metric is their mean; "all" is drawn once.
+    raw: whether the linear probe is also measured on the pixels themselves.
+    factor: name of the ground-truth factor to predict; None for the class.
+
+    Five neighbours vote, fewer where a class has fewer labels. The linear probe uses 10,000 labels at most.
     """
 
     labels: tuple[int | Literal["all"], ...] = (100, 1000)
@@ -100,9 +103,14 @@ def _pixels(trained: Trained, index: NDArray[np.int64]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class FineTuned(Score):
-    """Accuracy of the encoder with a linear head, trained on so many ``labels``: from its weights, and from scratch.
+    """Accuracy of the encoder with a linear head, fine-tuned and from scratch.
 
-    Adam, 300 steps of at most 64 images, the same for both; each the mean of ``draws`` draws of labels.
+    "fine_tuned" starts from the trained weights, "scratch" from new ones. Both have 300 steps of Adam, of at most 64
+    images.
+
+    labels: numbers of labels of train, with metrics for each.
+    draws: number of draws of the labels. A metric is their mean.
+    learning_rate: of Adam.
     """
 
     labels: tuple[int, ...] = (100, 1000)
@@ -154,7 +162,10 @@ class FineTuned(Score):
 
 
 class _Classifier(nn.Module):
-    """An encoder's code means and a linear layer on them; ``scratch`` draws the encoder's weights anew."""
+    """Linear layer on the code means of an encoder.
+
+    ``scratch`` draws the encoder's weights anew.
+    """
 
     def __init__(self, model: Autoencoder, classes: int, scratch: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a variational model says of the probability of images."""
+"""Likelihood of images under a variational model."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,14 @@ def importance_weights(
     generator: torch.Generator,
     label: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """log p(x | z) and log p(z) - log q(z | x) in nats, each (S, B), of ``samples`` codes z of images (B, C, H, W)."""
+    """Compute log p(x | z) and log p(z) - log q(z | x) in nats, each (S, B).
+
+    model, objective: the objective's likelihood gives log p(x | z).
+    x: images (B, C, H, W).
+    samples: S, the number of codes z of an image, drawn from q(z | x).
+    generator: of the draws.
+    label: (B,), the classes for a conditional model.
+    """
     known, relative = [], []
     at_once = max(1, MOST_AT_ONCE // len(x))
     for start in range(0, samples, at_once):
@@ -40,23 +47,34 @@ def importance_weights(
 
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
-    """log of the mean of the weights p(x, z) / q(z | x), (B,), from their logarithms (S, B), in nats.
+    """Compute the importance-weighted bound of log p(x) in nats, (B,).
 
-    A lower bound of log p(x) in expectation that rises with S towards it; with S = 1 the evidence lower bound.
-    Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
+    It is the log of the mean of the weights p(x, z) / q(z | x). In expectation it is a lower bound of log p(x) that
+    rises with S towards it. With S = 1 it is the evidence lower bound.
+
+    log_weights: (S, B), logarithms of the weights.
+
+    Source: Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
     """
     return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
 
 
 @dataclass(frozen=True)
 class Likelihood(Score):
-    """log p(x) in nats per image, its bits per dimension, and rate and distortion; of ``images`` of the split at most.
+    """Bound of log p(x) in nats per image, bits per dimension, rate, distortion.
 
-    log_likelihood_K: the importance-weighted bound with K = ``samples`` codes per image. bits_per_dim_K: the same as
-    bits per pixel and channel; less is better. rate: KL(q(z | x) || p(z)); distortion: -log p(x | z); both means over
-    the same codes, so that -(rate + distortion) is the evidence lower bound (Alemi et al., "Fixing a Broken ELBO", ICML
-    2018). Under likelihood="bernoulli" grey pixels have no probability, only a cross entropy: then compare such
-    figures with each other only.
+    samples: K, the number of codes per image.
+    images: number of images of the split, at most.
+
+    log_likelihood_K: the importance-weighted bound.
+    bits_per_dim_K: minus that bound in bits per pixel and channel; less is better.
+    rate: KL(q(z | x) || p(z)).
+    distortion: -log p(x | z). Rate and distortion are means over the same codes, so that -(rate + distortion) is the
+    evidence lower bound.
+
+    Under likelihood="bernoulli" grey pixels have no probability, only a cross entropy. Then compare the values with
+    each other only.
+    Source: Alemi et al., "Fixing a Broken ELBO", ICML 2018.
     """
 
     samples: int = 64

@@ -1,4 +1,4 @@
-"""All scores of the replicas of a trial."""
+"""Measurement of all scores of the replicas of a trial."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from aesearch.scores.score import Score, Trained
 
 
 def measure(scores: Sequence[Score | Comparison], replicas: Sequence[Trained]) -> dict[str, tuple[float, ...]]:
-    """A value per replica of each metric, named ``split/metric``."""
+    """Measure each metric, a value per replica, named ``split/metric``."""
     found: dict[str, tuple[float, ...]] = {}
     for score in scores:
         for split in score.splits:
@@ -23,7 +23,10 @@ def measure(scores: Sequence[Score | Comparison], replicas: Sequence[Trained]) -
 
 
 def references(scores: Sequence[Score | Comparison], trained: Trained) -> dict[str, Reference]:
-    """Floor and ceiling of the metrics that have them, named ``split/metric``; the same for all replicas."""
+    """Measure floor and ceiling of metrics that have them, named ``split/metric``.
+
+    They are the same for all replicas.
+    """
     return {
         f"{split}/{name}": reference
         for score in scores
@@ -34,7 +37,10 @@ def references(scores: Sequence[Score | Comparison], trained: Trained) -> dict[s
 
 
 def protocols(scores: Sequence[Score | Comparison]) -> dict[str, dict[str, Any]]:
-    """The protocols of the scores by name, as plain JSON, each with the metrics that belong to it as ``measured``."""
+    """Describe the protocols of the scores by name, as plain JSON.
+
+    The entry ``measured`` lists the metrics of a protocol.
+    """
     found: dict[str, dict[str, Any]] = {}
     for score in scores:
         if isinstance(score, CodeScore):

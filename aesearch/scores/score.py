@@ -1,4 +1,7 @@
-"""What a score is: a metric of a trained replica, measured once, at the end: it is dear, or needs more than codes."""
+"""Scores and the trained replicas that they measure.
+
+A score is measured once, at the end: it is expensive, or needs more than codes.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,8 +29,13 @@ MOST_MAPPED = 100_000  # images whose pages may stay in memory once they are rea
 class Trained:
     """One trained replica and its data, as scores see them.
 
-    model: in evaluation mode. images: indices (B,) of ``data`` to images (B, C, H, W) on the model's device.
-    factor_names: of the columns of ``data.factors``. cache: the folder of what is computed once for many trials.
+    model: in evaluation mode.
+    objective: that of training.
+    data: with the splits, labels and factors.
+    images: gives for indices (B,) of ``data`` the images (B, C, H, W) on the model's device.
+    seed: of the replica.
+    factor_names: of the columns of ``data.factors``.
+    cache: the folder of values that are computed once for many trials.
     """
 
     model: Autoencoder
@@ -41,17 +49,17 @@ class Trained:
     _everything: list[Posterior] = field(default_factory=list)
 
     def index(self, split: str) -> NDArray[np.int64]:
-        """The indices of train, val or test."""
+        """Give the indices of train, val or test."""
         index: NDArray[np.int64] = getattr(self.data, split)
         return index
 
     def labels(self, split: str) -> NDArray[np.int64]:
-        """(N,) the labels of a split; asserts that there are any."""
+        """Give the labels (N,) of a split; the data must have some."""
         assert self.data.labels is not None
         return self.data.labels[self.index(split)]
 
     def label_tensor(self, index: NDArray[np.int64]) -> Tensor | None:
-        """The labels of ``index`` for a conditional model, else None."""
+        """Give the labels of ``index`` for a conditional model, else None."""
         if not self.model.classes:
             return None
         assert self.data.labels is not None
@@ -59,7 +67,7 @@ class Trained:
 
     @torch.no_grad()
     def codes(self, split: str) -> NDArray[np.float32]:
-        """(N, L) the codes of a split, encoded once."""
+        """Encode a split, once; give its codes (N, L)."""
         if split not in self._codes:
             parts = [self.model.encode(self.images(i), self.label_tensor(i)) for i in batches(self.index(split))]
             self._codes[split] = torch.cat(parts).float().cpu().numpy()
@@ -67,7 +75,7 @@ class Trained:
 
     @torch.no_grad()
     def posterior(self, index: NDArray[np.int64]) -> Posterior:
-        """The codes of the items at ``index``, with what is known of their posteriors."""
+        """Encode the items at ``index``; give their posteriors as far as known."""
         means, log_variances, unit_kl = [], [], []
         for part in batches(index):
             x = self.images(part)
@@ -82,7 +90,10 @@ class Trained:
         return Posterior(np.concatenate(means), _joined(log_variances), _joined(unit_kl))
 
     def source(self, split: str | None) -> Source:
-        """What protocols draw from: the items of a split, or with None of all. All are encoded once at most."""
+        """Make the source that protocols draw from.
+
+        split: the items of one split, or None for all items. All items are encoded once at most.
+        """
         index = np.arange(len(self.data.images)) if split is None else self.index(split)
 
         def encode(places: NDArray[np.int64]) -> Posterior:
@@ -97,7 +108,7 @@ class Trained:
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """What the model makes of images (B, C, H, W): the expected image at the code mean."""
+        """Reconstruct images (B, C, H, W): the expected image at the code mean."""
         codes = self.model.encode(x, label)
         return pixels(self.model.decode(codes, label), self.objective.likelihood)
 
@@ -107,37 +118,37 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32] | None:
 
 
 def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int64]]:
-    """``index`` in parts of at most ``size``."""
+    """Cut ``index`` into parts of at most ``size``."""
     return [index[start : start + size] for start in range(0, len(index), size)]
 
 
 class Score(ABC):
     """A frozen value: one or more metrics of a trained replica.
 
-    kinds: what its metrics are, where the files of aesearch.metrics do not say it.
+    kinds: descriptions of those of its metrics that no file of aesearch.metrics describes.
     """
 
     kinds: ClassVar[tuple[MetricKind, ...]] = ()
 
     @property
     def needs(self) -> type[Code]:
-        """The kind of code that it is measured on."""
+        """Kind of code that it is measured on."""
         return Code
 
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """The splits that it is measured on; only what is measured on val can be searched."""
+        """Splits that it is measured on; a study can search metrics of val only."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """The names of the metrics, without a split."""
+        """Names of the metrics, without a split."""
 
     @abstractmethod
     def check(self, data: Dataset, objective: Objective) -> None:
-        """Raises UserError where the metrics are not defined for this data or objective."""
+        """Raise UserError where the metrics are not defined for this data or objective."""
 
     @abstractmethod
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        """A value for each of ``names`` on a split."""
+        """Measure a value for each of ``names`` on a split."""

@@ -1,4 +1,7 @@
-"""What a protocol draws from, and what it draws: codes and factors of the same items."""
+"""Sources and samples of a protocol: codes and factors of the same items.
+
+A protocol draws a sample from a source.
+"""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -14,10 +17,12 @@ Codes = NDArray[np.floating]
 
 
 class Posterior(NamedTuple):
-    """Codes of N items: their means (N, L), and what is known of the posteriors beside them.
+    """Codes of N items: their means, and their posteriors as far as known.
 
-    log_variances: (N, L) of diagonal Gaussian posteriors, None for codes of another kind. unit_kl: (N, L) the KL
-    of each unit from the standard normal in nats, None where it is not defined or not asked for.
+    means: (N, L).
+    log_variances: (N, L) of diagonal Gaussian posteriors; None for codes of another kind.
+    unit_kl: (N, L), the KL of each unit from the standard normal in nats; None where it is not defined or not asked
+    for.
     """
 
     means: Codes
@@ -28,7 +33,10 @@ class Posterior(NamedTuple):
 class Source(NamedTuple):
     """Items that can be encoded: all of a data set, or those of a split.
 
-    encode: places (N,), from 0 to ``size`` - 1, to their codes. factors: (size, K), or None. names: of the factors.
+    encode: gives for places (N,), from 0 to ``size`` - 1, their codes.
+    size: number of items.
+    factors: (size, K), or None.
+    names: of the factors.
     """
 
     encode: Callable[[Places], Posterior]
@@ -38,10 +46,16 @@ class Source(NamedTuple):
 
 
 class Sample:
-    """One draw of a protocol: points to fit on, points to judge on, and everything for what votes over all items."""
+    """One draw of a protocol: points to fit on and points to test on.
+
+    It also has the codes of all items, for metrics that vote over all.
+    """
 
     def __init__(self, source: Source, protocol: Protocol, whole: bool) -> None:
-        """whole: whether everything will be asked for, so that the points need not be encoded beside it."""
+        """Draw the points, and encode them.
+
+        whole: whether the codes of all items will be needed; then all are encoded at once, not the points again.
+        """
         self.source = source
         self.protocol = protocol
         rng = np.random.default_rng(protocol.seed)
@@ -59,7 +73,10 @@ class Sample:
 
     @cached_property
     def _codes(self) -> Codes:
-        """The codes of what is encoded: means, or a sample of each posterior that depends on its item only."""
+        """Codes of the encoded items: means, or a sample of each posterior.
+
+        The noise of a sample depends on its item only.
+        """
         means, log_variances = self.posterior.means, self.posterior.log_variances
         if self.protocol.codes == "mean":
             return means
@@ -74,42 +91,42 @@ class Sample:
 
     @property
     def codes(self) -> Codes:
-        """(N, L) to fit on."""
+        """Codes (N, L) to fit on."""
         return self._at(self.places)
 
     @property
     def test_codes(self) -> Codes:
-        """(M, L) to judge on."""
+        """Codes (M, L) to test on."""
         return self._at(self.test_places)
 
     @property
     def all_codes(self) -> Codes:
-        """(size, L) of everything."""
+        """Codes (size, L) of all items."""
         return self._at(np.arange(self.source.size))
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
-        """Which factors the protocol counts, (K,)."""
+        """Mask (K,) of the factors that the protocol counts."""
         return np.array([self.protocol.counts(name) for name in self.source.names])
 
     @property
     def factors(self) -> NDArray[np.int64]:
-        """(N, K) of ``codes``."""
+        """Factors (N, K) of ``codes``."""
         return self.all_factors[self.places]
 
     @property
     def test_factors(self) -> NDArray[np.int64]:
-        """(M, K) of ``test_codes``."""
+        """Factors (M, K) of ``test_codes``."""
         return self.all_factors[self.test_places]
 
     @cached_property
     def all_factors(self) -> NDArray[np.int64]:
-        """(size, K) of everything."""
+        """Factors (size, K) of all items."""
         assert self.source.factors is not None
         return self.source.factors[:, self.kept]
 
     @property
     def unordered(self) -> NDArray[np.bool_]:
-        """Which of the counted factors have no order, (K,)."""
+        """Mask (K,) of the counted factors that have no order."""
         names = np.array(self.source.names)[self.kept]
         return np.isin(names, self.protocol.unordered)

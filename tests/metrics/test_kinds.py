@@ -56,7 +56,10 @@ def test_what_decides_must_be_given():
         ({"better": "larger"}, "unknown better 'larger' of sharpness: known: less, more"),
         ({"cost": "image"}, "unknown cost 'image' of sharpness: known: pass, codes, fit, images, pairs"),
         ({"explanation": " "}, "the explanation of sharpness is empty"),
-        ({"name": "val/sharpness"}, "a metric's name is made of letters, digits and '_'"),
+        (
+            {"name": "val/sharpness"},
+            "the metric's name 'val/sharpness' has other characters than letters, digits and '_'",
+        ),
     ],
 )
 def test_a_kind_that_cannot_be_is_refused(change, message):

@@ -118,7 +118,7 @@ def test_unusable_input_is_refused(metric):
         metric(codes[:5], factors)
     with pytest.raises(ValueError, match="codes must be finite, but 1 values are not"):
         metric(np.where(np.eye(10, 2) * [[1, 0]] > 0, np.nan, codes), factors)
-    with pytest.raises(ValueError, match="all are constant"):
+    with pytest.raises(ValueError, match="all factors are constant"):
         metric(codes, np.zeros((10, 1), int))
 
 

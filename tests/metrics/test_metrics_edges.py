@@ -76,7 +76,7 @@ def test_odd_input_has_a_defined_score(score, case):
 @pytest.mark.parametrize("score", SCORES)
 def test_what_cannot_be_scored_is_refused(score):
     codes, factors = ODD["one of each"]
-    with pytest.raises(ValueError, match="all are constant"):
+    with pytest.raises(ValueError, match="all factors are constant"):
         SCORES[score](codes, np.zeros((40, 2), int))
     with pytest.raises(ValueError, match="codes must be finite"):
         SCORES[score](np.where(np.arange(40)[:, None] == 3, np.nan, codes), factors)

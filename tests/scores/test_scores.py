@@ -142,8 +142,8 @@ def test_a_model_that_returns_its_input_gains_nothing(digits):
 @pytest.mark.parametrize(
     ("score", "data", "message"),
     [
-        (Detection(), Digits(), "Detection needs data with anomalies, such as OneClass"),
-        (Probe(), Sprites(resolution=16, scales=2), "labels are needed"),
+        (Detection(), Digits(), r"has no anomalies for Detection; write OneClass\("),
+        (Probe(), Sprites(resolution=16, scales=2), "has no labels; use data with labels"),
         (Probe((5,)), Digits(), "labels must be at least 10"),
         (Denoising((0.0,)), Digits(), "noise must be standard deviations above 0"),
         (Denoising(), BreastCancer(), "Denoising needs images"),
