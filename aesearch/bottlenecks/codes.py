@@ -90,7 +90,10 @@ class FactorisedCode(RandomCode, ABC):
 
     @abstractmethod
     def unit_kl(self) -> Tensor:
-        """Compute each unit's KL to the standard normal, whatever the prior: (B, L), in nats."""
+        """Compute each unit's KL to the standard normal, (B, L), in nats.
+
+        It does not depend on the prior.
+        """
 
     def exact_kl(self) -> Tensor | None:
         return self.unit_kl().sum(1) if self.log_prior is None else None

@@ -86,7 +86,10 @@ class _Step(nn.Module):
         self.out = nn.Parameter(torch.zeros(hidden, 2 * dim))
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the codes (S, B, L) after the step, and its Jacobian's log |det| (S, B)."""
+        """Compute the codes (S, B, L) after the step, and log |det| of its Jacobian.
+
+        The latter is (S, B).
+        """
         hidden = torch.tanh(z @ (self.codes * self.seen).T + context @ self.context.T)
         shift, log_scale = (hidden @ (self.out * self.told)).chunk(2, dim=-1)
         log_scale = torch.tanh(log_scale)

@@ -70,7 +70,10 @@ class Model:
 
     @torch.no_grad()
     def decode(self, codes: NDArray[np.floating], labels: Labels | None = None) -> NDArray[np.float32]:
-        """Decode codes (N, L) to items (N, C, H, W): expected pixels, or expected entries."""
+        """Decode codes (N, L) to items (N, C, H, W).
+
+        They are expected pixels, or expected entries of a table's row.
+        """
         width = self._code_length
         if codes.ndim != 2 or codes.shape[1] != width:
             raise UserError(f"codes must be (N, {width}), but got {codes.shape}")

@@ -101,7 +101,9 @@ class Adversarial(Objective):
 
 
 def reconstruction(objective: Objective, output: Output, target: Tensor) -> Tensor:
-    """Compute -log p(x | z) of each image, (B,), in nats, as a mean over code samples.
+    """Compute -log p(x | z) of each image, (B,), in nats.
+
+    It is a mean over the samples of the code.
 
     target: (B, C, H, W) the clean images.
     """

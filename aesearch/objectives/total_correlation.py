@@ -130,9 +130,9 @@ class FactorVAE(Adversarial):
         return torch.optim.Adam(parameters, lr=self.discriminator_rate, betas=(0.5, 0.9), fused=True)
 
     def discriminator_loss(self, discriminator: Callable[[Tensor], Tensor], codes: Tensor, reference: Tensor) -> Tensor:
-        """Compute the cross entropy of codes (class 0) against permuted codes (class 1), ().
+        """Compute the cross entropy of telling codes from permuted codes, ().
 
-        It is the mean of both halves.
+        Codes are class 0, permuted codes class 1; the value is the mean of both halves.
         """
         real, permuted = discriminator(codes), discriminator(permute_codes(codes, reference))
         return 0.5 * (softplus(real[:, 1] - real[:, 0]) + softplus(permuted[:, 0] - permuted[:, 1])).mean()
