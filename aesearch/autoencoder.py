@@ -1,4 +1,4 @@
-"""The model that every objective trains: an encoder, a bottleneck, a decoder."""
+"""Autoencoder that every objective trains: an encoder, a bottleneck, a decoder."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,10 +12,11 @@ from aesearch.networks import GridNetwork, Network, Shape
 
 
 class Output(NamedTuple):
-    """What a model makes of a batch of B images, with S samples of the code of each.
+    """Output of a model for B images, with S samples of each code.
 
-    logits: (S, B, C, H, W) decoder outputs of the samples. mean_logits: (B, C, H, W) those of the code's mean, None
-    where they were not asked for.
+    code: the code of the batch.
+    logits: (S, B, C, H, W) decoder outputs of the samples.
+    mean_logits: (B, C, H, W) decoder outputs of the code's mean, or None if they were not requested.
     """
 
     code: Code
@@ -24,10 +25,16 @@ class Output(NamedTuple):
 
 
 class Autoencoder(nn.Module):
-    """An encoder, a bottleneck and a decoder.
+    """Module of an encoder, a bottleneck and a decoder.
 
-    classes: above 0, the model is conditional: the label is given to the encoder as one more channel, learned for
-    each class, and to the decoder as a one-hot part of its code (Sohn, Lee, Yan, NeurIPS 2015).
+    network: the value that builds encoder and decoder.
+    shape: (C, H, W) of an image.
+    latent_dim: the length of the code, or of its vector at each place of a grid.
+    bottleneck: the value that builds the module between encoder and decoder.
+    classes: the number of classes of a conditional model; 0 for a model without labels. A conditional encoder gets the
+    label as one more channel, learned for each class; a conditional decoder gets it as a one-hot part of its code.
+    Raises UserError where a bottleneck on a grid meets a network without one, or labels.
+    Source of the conditional model: Sohn, Lee, Yan, NeurIPS 2015.
     """
 
     def __init__(
@@ -61,17 +68,20 @@ class Autoencoder(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, decode_mean: bool = False) -> Output:
-        """Encode images (B, C, H, W) and decode S samples of their codes, drawn with normal ``noise`` (S, B, L).
+        """Encode images, and decode samples of their codes.
 
-        The noise comes from outside so that a replica draws the same numbers in whatever company it trains; with none
-        (S = 0) no sample is decoded. label: (B,) int64, for a conditional model. decode_mean: whether to decode the
-        code's mean too, in the same pass as the samples.
+        The caller draws the noise, so that a replica gets the same numbers however many replicas train with it.
+
+        x: (B, C, H, W) images.
+        noise: (S, B, L) standard normal numbers, for S samples of each code; with S = 0 no sample is decoded.
+        label: (B,) int64, for a conditional model.
+        decode_mean: True decodes the code's mean too, in the same pass as the samples.
         """
         if not (len(noise) or decode_mean):
             return Output(self.code(x, noise, label), x.new_empty(0, *x.shape))
         code: Code = self.bottleneck(self.features(x, label), noise)
         if not isinstance(code, RandomCode):
-            # All samples and the mean are one code, decoded once.
+            # Without randomness all samples equal the mean, so one pass decodes them all.
             logits = self.decode(code.mean, label)
             return Output(code, logits.expand(len(noise), *logits.shape), logits if decode_mean else None)
         decoded = torch.cat([code.samples, code.mean[None]]) if decode_mean else code.samples
@@ -81,12 +91,16 @@ class Autoencoder(nn.Module):
         return Output(code, logits[:-1], logits[-1]) if decode_mean else Output(code, logits)
 
     def code(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Code:
-        """Encode as ``forward`` does, and decode nothing."""
+        """Encode images as ``forward`` does, without decoding."""
         code: Code = self.bottleneck(self.features(x, label), noise)
         return self._with_prior(code) if isinstance(code, RandomCode) else code
 
     def features(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The encoder's output for images (B, C, H, W), and labels (B,) for a conditional model."""
+        """Compute the encoder's output.
+
+        x: (B, C, H, W) images.
+        label: (B,) int64, for a conditional model.
+        """
         if label is not None:
             plane = self.planes(self._one_hot(label, x)).view(-1, 1, *self.shape[1:])
             x = torch.cat([x, plane.to(x.dtype)], dim=1)
@@ -94,21 +108,27 @@ class Autoencoder(nn.Module):
         return features
 
     def encode(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The codes (B, L) of images (B, C, H, W): posterior means, or what the decoder is given."""
+        """Encode images (B, C, H, W) to codes (B, L).
+
+        The code of a Gaussian posterior is its mean; any other code is the decoder's input without noise.
+        """
         code: Code = self.bottleneck(self.features(x, label), x.new_zeros(1, x.shape[0], self.latent_dim))
         return code.mean
 
     def decode(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (B, C, H, W) of codes (B, L), and labels (B,) for a conditional model."""
+        """Decode codes (B, L) to logits (B, C, H, W).
+
+        label: (B,) int64, for a conditional model.
+        """
         if label is not None:
             codes = torch.cat([codes, self._one_hot(label, codes)], dim=1)
         logits: Tensor = self.decoder(codes)
         return logits
 
     def from_prior(self, noise: Tensor, component: Tensor) -> Tensor:
-        """Codes (B, L) of the prior, from normal ``noise`` (B, L).
+        """Turn normal ``noise`` (B, L) into codes (B, L) of the prior.
 
-        component: (B,) int64, of a learned mixture; taken modulo the number of its components.
+        component: (B,) int64, the component of a learned mixture, modulo their number.
         """
         if self.pseudo_inputs is None:
             return noise
@@ -120,7 +140,10 @@ class Autoencoder(nn.Module):
         return (label[:, None] == torch.arange(self.classes, device=label.device)).to(like.dtype)
 
     def _with_prior(self, code: RandomCode) -> RandomCode:
-        """Add the samples' density under a learned prior: the log of the mean over pseudo-inputs u of q(z | u)."""
+        """Add the samples' log density under a learned prior.
+
+        It is the log of the mean of q(z | u) over the pseudo-inputs u.
+        """
         if self.pseudo_inputs is None:
             return code
         z, features = code.samples, self.encoder(self.pseudo_inputs).float()
@@ -131,9 +154,12 @@ class Autoencoder(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    """Initialise a layer with Glorot's uniform weights and zero biases.
 
     With SiLU it brought a VAE on MNIST 2.2 nats (val, 20 epochs) below PyTorch's initialisation with ReLU.
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
+    2010.
     """
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)

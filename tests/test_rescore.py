@@ -115,7 +115,7 @@ def test_a_model_that_is_damaged_is_refused(kept, tmp_path, data_root):
     folder.mkdir()
     for file in kept[0][0].iterdir():
         (folder / file.name).write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="a model folder must hold"):
+    with pytest.raises(UserError, match="has no complete model"):
         score_trial(Task(0, folder, data_root, (Quality(),)))
 
 

@@ -1,7 +1,10 @@
-"""Bottlenecks: a plain code, a random one (Gaussian, or a flow of one), or vectors from a codebook.
+"""Bottlenecks: modules between an encoder and its decoder.
 
-A bottleneck is a value; it combines with every network and with each objective of its kind. A new one is a file with
-three things: the numbers that it asks of the encoder, the module from them to a ``Code``, and the kind of that code.
+The code is plain, random (a Gaussian, or a flow of one), or made of vectors from a codebook. A bottleneck is a value.
+It combines with every network, and with each objective that takes its kind of code.
+
+A new bottleneck is one file with three things: how many numbers the encoder must give, the module that turns them into
+a ``Code``, and the kind of that code.
 """
 
 from aesearch.bottlenecks.codebook import Codebook, VectorQuantized

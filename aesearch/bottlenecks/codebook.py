@@ -1,4 +1,4 @@
-"""A code of vectors from a codebook: discrete, chosen at each place of a grid."""
+"""Discrete codes: at each place of a grid, a vector chosen from a codebook."""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +12,25 @@ from aesearch.errors import UserError, nearest
 
 CODEBOOKS = ("ema", "gradient")
 DECAY = 0.99
-STRIDE = 9973  # a prime: steps through a batch's vectors that do not fall into its rows
+STRIDE = 9973  # a prime, so that steps through a batch's vectors do not follow its rows
 
 
 @dataclass(frozen=True)
 class VectorQuantized(Bottleneck):
-    """Each place of a grid holds the nearest of ``codes`` vectors of length latent_dim: with Reconstruction, a VQ-VAE.
+    """Vector quantisation: each place of a grid holds its nearest codebook vector.
 
-    The gradient passes straight through the choice; the penalty is commitment * |z - e|^2, summed over the grid, and
-    |z - e|^2 for the codebook where it learns by ``codebook="gradient"``; by "ema" its vectors are moving
-    averages of what chose them. revive: a code used less than this part of its fair share is put onto
-    a vector of the batch; 0 never does. van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation
-    Learning", NeurIPS 2017, equation 3 and appendix A.1.
+    With the objective Reconstruction this is a VQ-VAE. The gradient of the decoder is copied straight to the encoder,
+    as if nothing had been chosen. The penalty pulls the encoder's output z to the chosen vector e.
+
+    codes: the number of vectors in the codebook, each of length latent_dim.
+    commitment: the weight of the penalty |z - e|^2, summed over the grid, in nats.
+    codebook: "ema" makes each vector a moving average of the outputs that chose it; "gradient" trains the vectors by
+    a second penalty |z - e|^2.
+    revive: a vector that is used less than this part of its fair share is replaced by one of the batch; 0 replaces
+    none.
+    Raises UserError for values out of range.
+    Source: van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", NeurIPS 2017, equation 3 and
+    appendix A.1.
     """
 
     codes: int = 512
@@ -35,7 +42,7 @@ class VectorQuantized(Bottleneck):
 
     def __post_init__(self) -> None:
         if self.codes < 2:
-            raise UserError(f"a codebook needs at least 2 codes, but got codes={self.codes}")
+            raise UserError(f"codes must be at least 2, but got codes={self.codes}")
         if self.codebook not in CODEBOOKS:
             raise UserError(f"unknown codebook {self.codebook!r}: {nearest(self.codebook, CODEBOOKS)}")
         if not (self.commitment > 0 and 0 <= self.revive < 1):
@@ -49,7 +56,7 @@ class VectorQuantized(Bottleneck):
 
 
 class Codebook(nn.Module):
-    """``codes`` vectors of length D, how often each is used, and the choice of the nearest."""
+    """Module that holds the vectors, counts their use, and chooses the nearest."""
 
     use: Tensor
 
@@ -61,11 +68,15 @@ class Codebook(nn.Module):
             self.vectors = nn.Parameter(vectors)
         else:
             self.register_buffer("vectors", vectors)
-        # The moving average of each code's share of the vectors, times the number of codes.
+        # Moving average of each code's share of the batch's vectors, times the number of codes: 1 is a fair share.
         self.register_buffer("use", torch.ones(options.codes))
 
     def forward(self, features: Tensor, noise: Tensor) -> Code:
-        """features: (B, D, h, w). The code is the chosen vectors, flattened to (B, D h w)."""
+        """Choose the nearest vectors, and flatten them to codes (B, D h w).
+
+        features: (B, D, h, w) the encoder's output.
+        noise: (S, B, D) not used except for S, the number of samples.
+        """
         with torch.autocast(features.device.type, enabled=False):
             return self._choose(features.float(), len(noise))
 
@@ -89,14 +100,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _learn(self, z: Tensor, chosen: Tensor) -> None:
-        """Count the codes' use, move an EMA codebook, and revive codes that died."""
+        """Count the use of the codes, update an EMA codebook, and replace unused codes."""
         count = self.options.codes
         hits = (chosen[:, None] == torch.arange(count, device=z.device)).to(z.dtype)
         share = hits.sum(0) * (count / len(z))
         self.use.mul_(DECAY).add_(share, alpha=1 - DECAY)
         vectors = self.vectors.detach()
         if self.options.codebook == "ema":
-            # e <- e + weight (mean of its vectors - e), the weight being this batch's part in the moving average.
+            # e <- e + weight (mean of its vectors - e), where weight is this batch's part in the moving average.
             mean = hits.T @ z / hits.sum(0).clamp(min=1)[:, None]
             weight = ((1 - DECAY) * share / self.use.clamp(min=1e-5))[:, None]
             vectors.add_(weight * (mean - vectors))

@@ -1,11 +1,13 @@
-"""Codes, which say their own densities, and the bottlenecks that make them.
+"""Codes, which compute their own densities, and the base of bottlenecks.
+
+Each kind of code adds to the one before:
 
     Code             the numbers that stand for an image
-    RandomCode       and samples of a posterior q(z | x): log q and log p of the samples, the KL to the prior
-    FactorisedCode   and units that are independent of each other given the image: the KL of each
-    GaussianCode     and each unit normal: its log variance
+    RandomCode       samples of a posterior q(z | x), with log q, log p and the KL to the prior
+    FactorisedCode   units that are independent of each other given the image, with the KL of each
+    GaussianCode     normal units, with their log variances
 
-An objective or a score names the kind of code that it needs, and asks no more of it.
+An objective or a score names the kind of code that it needs, and uses nothing beyond it.
 """
 
 import math
@@ -18,12 +20,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """The code of a batch. B is the number of images, S of samples, L the length of the code.
+    """Code of a batch of B images, with S samples of length L.
 
-    mean: (B, L) the code that stands for an image: exactly the posterior's mean where it is Gaussian, and otherwise
-    what no noise leads to. samples: (S, B, L) codes to decode, all equal to ``mean`` where nothing is random.
-    penalty: (B,) what the bottleneck adds to the loss, or None. indices: (B, G) the codebook's entries at the G places
-    of the code, or None.
+    mean: (B, L) the code that stands for an image: the mean of a Gaussian posterior; of another code, the value
+    without noise.
+    samples: (S, B, L) codes to decode; all equal to ``mean`` where nothing is random.
+    penalty: (B,) the term that the bottleneck adds to the loss, in nats, or None.
+    indices: (B, G) the codebook's entries at the G places of the code, or None.
     """
 
     kind: ClassVar[str] = "a code"
@@ -34,7 +37,7 @@ class Code:
     indices: Tensor | None = None
 
     def widened(self) -> Self:
-        """Give the same code in float32, for losses after a pass in lower precision."""
+        """Convert the code to float32, for losses after a pass in lower precision."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value.float() for name, value in found.items() if _floats(value)})
 
@@ -45,9 +48,9 @@ def _floats(value: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class RandomCode(Code, ABC):
-    """A code with a posterior q(z | x), from which its samples are drawn, and a prior p(z).
+    """Code with a prior p(z), and samples drawn from a posterior q(z | x).
 
-    log_prior: (S, B) log p(z) of the samples in nats where the prior is learned; None for the standard normal.
+    log_prior: (S, B) log p(z) of the samples under a learned prior, in nats; None for the standard normal.
     """
 
     kind: ClassVar[str] = "a posterior"
@@ -56,22 +59,24 @@ class RandomCode(Code, ABC):
 
     @abstractmethod
     def log_q(self) -> Tensor:
-        """Give log q(z | x) of the samples, (S, B), in nats."""
+        """Compute log q(z | x) of the samples, (S, B), in nats."""
 
     @abstractmethod
     def exact_kl(self) -> Tensor | None:
-        """Give KL(q(z | x) || p(z)), (B,), in nats; None where it has no closed form."""
+        """Compute KL(q(z | x) || p(z)), (B,), in nats; None without a closed form."""
 
     def log_p(self) -> Tensor:
-        """Give log p(z) of the samples, (S, B), in nats."""
+        """Compute log p(z) of the samples, (S, B), in nats."""
         if self.log_prior is not None:
             return self.log_prior
         return -0.5 * (self.samples**2 + math.log(2 * math.pi)).sum(-1)
 
     def kl(self) -> Tensor:
-        """Give KL(q(z | x) || p(z)), (B,), in nats: exact, or where it cannot be the mean log q - log p of the samples.
+        """Compute KL(q(z | x) || p(z)), (B,), in nats.
 
-        Kingma and Welling 2014, section 2.3: the second is unbiased, but needs samples.
+        It is exact where it has a closed form. Otherwise it is the mean of log q - log p over the samples, which is an
+        unbiased estimate.
+        Source: Kingma and Welling 2014, section 2.3.
         """
         exact = self.exact_kl()
         return (self.log_q() - self.log_p()).mean(0) if exact is None else exact
@@ -79,22 +84,26 @@ class RandomCode(Code, ABC):
 
 @dataclass(frozen=True, eq=False)
 class FactorisedCode(RandomCode, ABC):
-    """A random code whose units are independent of each other given the image."""
+    """Random code whose units are independent of each other given the image."""
 
     kind: ClassVar[str] = "a posterior with independent units"
 
     @abstractmethod
     def unit_kl(self) -> Tensor:
-        """Give the KL of each unit from the standard normal, whatever the prior: (B, L), in nats."""
+        """Compute each unit's KL to the standard normal, (B, L), in nats.
+
+        It does not depend on the prior.
+        """
 
     def exact_kl(self) -> Tensor | None:
         return self.unit_kl().sum(1) if self.log_prior is None else None
 
 
 class Bottleneck(ABC):
-    """A frozen value that builds the module between an encoder and its decoder.
+    """Frozen value that builds the module between an encoder and its decoder.
 
-    makes: the kind of its codes. spatial: whether the code keeps a vector for each place of a grid.
+    makes: the kind of its codes.
+    spatial: True if the code has a vector for each place of a grid.
     """
 
     makes: ClassVar[type[Code]]
@@ -102,16 +111,17 @@ class Bottleneck(ABC):
 
     @property
     def variational(self) -> bool:
-        """Whether its codes are random, with a prior to sample from."""
+        """True if its codes are random, with a prior to sample from."""
         return issubclass(self.makes, RandomCode)
 
     @abstractmethod
     def outputs(self, latent_dim: int) -> int:
-        """Count the numbers (or maps) that the encoder must give for a code of ``latent_dim``."""
+        """Count the numbers, or maps, that the encoder must give for ``latent_dim``."""
 
     @abstractmethod
     def build(self, latent_dim: int) -> nn.Module:
-        """Make a module from an encoder's output and standard normal noise (S, B, latent_dim) to a Code.
+        """Build the module that turns an encoder's output and noise into a Code.
 
-        Its ``mean`` must not depend on the noise, of which there may be none (S = 0).
+        The noise is standard normal, (S, B, latent_dim). There may be none (S = 0), so the code's ``mean`` must not
+        depend on it.
         """

@@ -1,4 +1,7 @@
-"""A Gaussian posterior sent through invertible steps, so that units may depend on each other and not be Gaussian."""
+"""Normalising flow: a Gaussian posterior sent through invertible steps.
+
+After them, units may depend on each other and need not be Gaussian.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +16,10 @@ from aesearch.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class FlowCode(RandomCode):
-    """A code whose density is known at its samples alone. log_density: (S, B) log q(z | x) of them, in nats."""
+    """Code whose density is known only at its samples.
+
+    log_density: (S, B) log q(z | x) of the samples, in nats.
+    """
 
     log_density: Tensor
 
@@ -26,11 +32,16 @@ class FlowCode(RandomCode):
 
 @dataclass(frozen=True)
 class InverseAutoregressive(Bottleneck):
-    """A Gaussian sent through ``steps`` steps z <- shift + scale z. hidden: the width of a step's network.
+    """Inverse autoregressive flow: a Gaussian after steps z <- shift + scale z.
 
-    Shift and scale of a unit depend on the image and on the units before it; every other step turns the order round.
-    A step begins as the identity. Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow",
-    NeurIPS 2016, equations 9 to 11; here log scales are kept from -1 to 1 instead of behind a sigmoid.
+    Shift and scale of a unit depend on the image and on the units before it. Every second step uses the reverse order.
+    Each step starts as the identity.
+
+    steps: the number of steps, at least 1.
+    hidden: the width of a step's network, at least 1.
+    Raises UserError for values out of range.
+    Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016, equations 9
+    to 11; here the log scale is limited to -1 to 1 by tanh, where the paper limits the scale by a sigmoid.
     """
 
     steps: int = 2
@@ -67,7 +78,7 @@ class _Step(nn.Module):
     def __init__(self, dim: int, hidden: int, turned: bool) -> None:
         super().__init__()
         place = torch.arange(dim).flip(0) if turned else torch.arange(dim)
-        last = torch.arange(hidden)[:, None] % dim - 1  # the last place that a hidden unit sees; -1: x alone
+        last = torch.arange(hidden)[:, None] % dim - 1  # the last place that a hidden unit sees; -1: only the image
         self.register_buffer("seen", (place <= last).float())
         self.register_buffer("told", (place > last).float().repeat(1, 2))
         self.codes = nn.Parameter(torch.randn(hidden, dim) / dim**0.5)
@@ -75,7 +86,10 @@ class _Step(nn.Module):
         self.out = nn.Parameter(torch.zeros(hidden, 2 * dim))
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the codes (S, B, L) after the step, and log |det| of its Jacobian (S, B)."""
+        """Compute the codes (S, B, L) after the step, and log |det| of its Jacobian.
+
+        The latter is (S, B).
+        """
         hidden = torch.tanh(z @ (self.codes * self.seen).T + context @ self.context.T)
         shift, log_scale = (hidden @ (self.out * self.told)).chunk(2, dim=-1)
         log_scale = torch.tanh(log_scale)

@@ -1,4 +1,4 @@
-"""A diagonal Gaussian posterior, with a standard normal or a learned prior."""
+"""Diagonal Gaussian posterior, with a standard normal or a learned prior."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,18 +11,25 @@ from aesearch.errors import UserError
 
 
 def gaussian_log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """Give log N(z; mean, exp(log_var)) summed over the last axis, in nats."""
+    """Compute log N(z; mean, exp(log_var)) summed over the last axis, in nats."""
     return -0.5 * ((z - mean) ** 2 / log_var.exp() + log_var + 1.8378770664093453).sum(-1)
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """Give KL(N(mean, exp(log_var)) || N(0, 1)) per unit, (B, L), in nats. Kingma and Welling 2014, appendix B."""
+    """Compute KL(N(mean, exp(log_var)) || N(0, 1)) of each unit, in nats.
+
+    mean, log_var: (B, L) means and log variances of the posteriors. Gives (B, L).
+    Source: Kingma and Welling 2014, appendix B.
+    """
     return 0.5 * (mean**2 + log_var.exp() - 1 - log_var)
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianCode(FactorisedCode):
-    """A code of posterior N(mean, exp(log_var)), both (B, L)."""
+    """Code with the posterior N(mean, exp(log_var)).
+
+    log_var: (B, L) the log variances.
+    """
 
     kind: ClassVar[str] = "a diagonal Gaussian posterior"
     log_var: Tensor
@@ -31,7 +38,10 @@ class GaussianCode(FactorisedCode):
         return self.log_density(self.samples)
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Give log q(z | x) of any codes, z (..., B, L) or (..., 1, L) to (..., B), in nats."""
+        """Compute log q(z | x) of any codes, (..., B), in nats.
+
+        z: (..., B, L), or (..., 1, L) for the same codes under the posterior of each image.
+        """
         return gaussian_log_density(z, self.mean, self.log_var)
 
     def unit_kl(self) -> Tensor:
@@ -40,9 +50,11 @@ class GaussianCode(FactorisedCode):
 
 @dataclass(frozen=True)
 class VampPrior:
-    """A prior learned with the model: the mean posterior of ``components`` pseudo-inputs, themselves learned.
+    """Learned prior: the mean of the posteriors of learned pseudo-inputs.
 
-    Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
+    components: the number of pseudo-inputs, at least 1.
+    Raises UserError for fewer.
+    Source: Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
     """
 
     components: int = 100
@@ -54,9 +66,10 @@ class VampPrior:
 
 @dataclass(frozen=True)
 class Gaussian(Bottleneck):
-    """A diagonal Gaussian posterior, N(mean(x), exp(log_var(x))). Kingma and Welling, ICLR 2014.
+    """Diagonal Gaussian posterior, N(mean(x), exp(log_var(x))).
 
-    prior: None for the standard normal.
+    prior: a learned prior, or None for the standard normal.
+    Source: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
     """
 
     prior: VampPrior | None = None

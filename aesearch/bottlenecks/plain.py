@@ -1,4 +1,4 @@
-"""A code that is the encoder's output."""
+"""Plain codes: the encoder's output itself."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,10 @@ from aesearch.bottlenecks.codes import Bottleneck, Code
 
 @dataclass(frozen=True)
 class Plain(Bottleneck):
-    """The encoder's output is the code. nonnegative: with what is below 0 set to 0, as a sparse code needs."""
+    """Code that is the encoder's output.
+
+    nonnegative: True sets negative entries to 0, as a sparse code needs.
+    """
 
     nonnegative: bool = False
     makes: ClassVar[type[Code]] = Code

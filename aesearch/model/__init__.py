@@ -1,4 +1,4 @@
-"""Trained models: kept, loaded, used."""
+"""Trained models: saving, loading and use."""
 
 from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
 from aesearch.model.files import (

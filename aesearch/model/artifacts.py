@@ -1,4 +1,4 @@
-"""Everything that a trial leaves of its model: weights, what it says of val, and pictures."""
+"""Artifacts of a trial: the weights, codes and scores of val, and pictures."""
 
 from pathlib import Path
 
@@ -14,13 +14,19 @@ from aesearch.train import Result, TrainConfig
 
 SHOWN = 8
 STEPS = 9
-REACH = 2.5  # standard deviations of a code, to either side of its mean, that a traversal covers
-PICTURED = 512  # test images that traversals take the range of the codes from
-REFERENCED = 2000  # items of val whose codes and scores are kept
+REACH = 2.5  # range of a traversal: standard deviations of a unit, to either side of its mean
+PICTURED = 512  # test images from which traversals take the range of each unit
+REFERENCED = 2000  # items of val whose codes and scores are saved
 
 
 def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data) -> None:
-    """Write the model of a trial, and the pictures of its replica with the lowest val/loss, into ``folder``."""
+    """Write the model of a trial and its pictures into ``folder``.
+
+    The pictures are of the replica with the lowest val/loss.
+
+    result: that of the finished training.
+    data: the data that it was trained on.
+    """
     replica = int(np.argmin(result.metrics["val/loss"]))
     info = {
         "replica": replica,
@@ -76,7 +82,11 @@ def _scaled(images: Images) -> NDArray[np.float32]:
 
 
 def reconstructions(model: Model, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-    """(2, N, C, H, W) in [0, 1]: the images (N, C, H, W) and what the model makes of them."""
+    """Stack images with their reconstructions, (2, N, C, H, W) in [0, 1].
+
+    images: (N, C, H, W).
+    labels: (N,), for a conditional model.
+    """
     both: NDArray[np.float32] = np.stack([_scaled(images), model.reconstruct(images, labels)]).clip(0, 1)
     return both
 
@@ -84,10 +94,14 @@ def reconstructions(model: Model, images: Images, labels: Labels | None = None) 
 def traversals(
     model: Model, images: Images, labels: Labels | None = None, rows: int = 10, item: int = 0
 ) -> NDArray[np.float32]:
-    """One row per code, (rows, STEPS, C, H, W) in [0, 1]: one image's code with one entry moved over its range.
+    """Decode one image's code while one unit moves over its range.
 
-    images: (N, C, H, W) that say where codes lie; ``item`` of them is varied. Rows are ordered by how much
-    the code varies over the images, the most varying first, ``rows`` at most.
+    Gives (rows, STEPS, C, H, W) in [0, 1], a row for each unit. The units that vary most over the images come first.
+
+    images: (N, C, H, W), from whose codes each unit's range is taken.
+    labels: (N,), for a conditional model.
+    rows: the number of rows at most.
+    item: the place in ``images`` of the image whose code is changed.
     """
     means = model.encode(images, labels)
     centre, spread = means.mean(0), means.std(0, ddof=1) if len(means) > 1 else np.ones(means.shape[1], np.float32)
@@ -101,7 +115,11 @@ def traversals(
 
 
 def save_grid(path: Path, grid: NDArray[np.float32], least_pixels: int = 48) -> None:
-    """Write (rows, columns, C, H, W) images in [0, 1] as one PNG, each at least ``least_pixels`` high."""
+    """Write a grid of images as one PNG.
+
+    grid: (rows, columns, C, H, W) in [0, 1].
+    least_pixels: the height of an image at least; smaller ones are enlarged by a whole factor.
+    """
     rows, columns, channels, height, width = grid.shape
     framed = np.full((rows, columns, channels, height + 2, width + 2), 0.5)
     framed[..., 1:-1, 1:-1] = grid

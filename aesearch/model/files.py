@@ -1,12 +1,12 @@
-"""A trained model on disk: weights of all replicas, configuration, what it said of the val split. All of it is data.
+"""Files of a trained model.
 
-    model.safetensors      parameters and buffers, each (R, ...)
+    model.safetensors      parameters and buffers of all replicas, each (R, ...)
     config.json            the configuration
     info.json              shape and classes, the pictured replica, how a table was scaled, the final metrics
-    reference.safetensors  of that replica on val: codes and their KL (or codebook entries), labels, factors,
-                           anomaly scores
+    reference.safetensors  results of that replica on val: codes and their KL (or codebook entries), labels,
+                           factors, anomaly scores
 
-Loading a model runs no code from its folder.
+All of it is data: loading a model runs no code from its folder.
 """
 
 import json
@@ -31,15 +31,18 @@ HOMES = tuple(
     for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "protocols", "scores")
 )
 WEIGHTS, CONFIG, INFO, REFERENCE = "model.safetensors", "config.json", "info.json", "reference.safetensors"
-MODEL_FILES = (WEIGHTS, REFERENCE)  # the large ones, without which there is no model
-DISCARDED = "discarded.txt"  # why they were removed
+MODEL_FILES = (WEIGHTS, REFERENCE)  # the large files, which are removed where a model is not kept
+DISCARDED = "discarded.txt"  # the reason for removing them
 
 
 def discard(folder: Path, reason: str) -> bool:
-    """Remove the model in ``folder``, but not its pictures, and leave the ``reason``. Returns whether there was one."""
+    """Remove the model in ``folder``, and write the ``reason`` to a file there.
+
+    The pictures stay. Returns True if there was a model.
+    """
     there = [folder / name for name in MODEL_FILES if (folder / name).exists()]
     if there:
-        # The reason first: a model that is half removed must not pass for a damaged one.
+        # An interruption may leave half a model. With the reason written first, it does not look damaged.
         (folder / DISCARDED).write_text(reason + "\n")
     for file in there:
         file.unlink()
@@ -47,13 +50,18 @@ def discard(folder: Path, reason: str) -> bool:
 
 
 def is_discarded(folder: Path) -> bool:
-    """Tell whether the model in ``folder`` was removed."""
+    """Return True if the model in ``folder`` was removed."""
     return (folder / DISCARDED).exists()
 
 
 @dataclass(frozen=True)
 class Elsewhere(Dataset):
-    """What is known of training data that is not at hand where a model is used."""
+    """Training data that is missing where a model is used.
+
+    described: the data set's value, as JSON.
+    known_shape: (C, H, W) of an item.
+    known_classes: the names of the classes.
+    """
 
     described: str
     known_shape: tuple[int, int, int]
@@ -72,18 +80,24 @@ class Elsewhere(Dataset):
         return self.known_classes
 
     def load(self, root: Path) -> Data:  # noqa: ARG002
-        raise UserError(f"the model's own data must be at hand, but is not: {self.described}; give items with --input")
+        raise UserError(f"the data that the model was trained on is missing: {self.described}; give items with --input")
 
 
 def to_json(value: Any) -> Any:
-    """A configuration value as plain JSON: a dataclass becomes its fields and its type's name."""
+    """Convert a configuration value to plain JSON.
+
+    A dataclass becomes its type's name and its fields, a tuple a list.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_json(content: Any) -> Any:
-    """The configuration value that ``to_json`` wrote. Only aesearch's own types are made. Raises UserError."""
+    """Make the configuration value that ``to_json`` wrote.
+
+    Raises UserError for a type that is not one of aesearch's own: others might run code.
+    """
     if isinstance(content, list):
         return tuple(from_json(item) for item in content)
     if not isinstance(content, dict):
@@ -93,7 +107,7 @@ def from_json(content: Any) -> Any:
         kind = getattr(home, str(content.get("type")), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind(**arguments)
-    raise UserError(f"a saved configuration must be of aesearch's own types, but got type {content.get('type')!r}")
+    raise UserError(f"type {content.get('type')!r} of a saved configuration is not one of aesearch's own types")
 
 
 def save_model(
@@ -103,7 +117,12 @@ def save_model(
     info: Mapping[str, Any] | None = None,
     reference: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the ``weights``, each (R, ...), the configuration, and what else is known."""
+    """Write a model's files into ``folder``.
+
+    weights: parameters and buffers by name, each (R, ...).
+    info: more entries of info.json.
+    reference: tensors of reference.safetensors, which is not written without them.
+    """
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(to_json(config), indent=1))
     known = {"shape": list(config.data.shape), "classes": list(config.data.classes), "replica": 0}
@@ -113,7 +132,12 @@ def save_model(
 
 
 def restore(config: TrainConfig, weights: Mapping[str, Tensor], replica: int) -> Autoencoder:
-    """One replica of the ``weights``, each (R, ...), in evaluation mode on the CPU. Raises UserError."""
+    """Build the model of one replica, in evaluation mode on the CPU.
+
+    weights: parameters and buffers by name, each (R, ...).
+    replica: from 0 to R - 1.
+    Raises UserError for another replica, and for weights of another configuration.
+    """
     count = len(next(iter(weights.values())))
     if not 0 <= replica < count:
         raise UserError(f"replica must be from 0 to {count - 1}, but got {replica}")
@@ -121,15 +145,13 @@ def restore(config: TrainConfig, weights: Mapping[str, Tensor], replica: int) ->
     try:
         model.load_state_dict({name: tensor[replica] for name, tensor in weights.items()})
     except (RuntimeError, IndexError) as error:
-        raise UserError(
-            f"the weights must be those of the configuration, but: {str(error).splitlines()[-1]}"
-        ) from error
+        raise UserError(f"the weights do not fit the configuration: {str(error).splitlines()[-1]}") from error
     return model.eval()
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The files of a model's folder, read."""
+    """Contents of a model's folder."""
 
     config: TrainConfig
     weights: Mapping[str, Tensor]
@@ -138,12 +160,13 @@ class Saved:
 
 
 def read_model(folder: Path, config: TrainConfig | None = None) -> Saved:
-    """What ``save_model`` wrote. config: needed only where the saved one is made of a study file's own types.
+    """Read the files that ``save_model`` wrote.
 
-    Raises UserError for a folder that is no model's, or is damaged.
+    config: the configuration; needed only where the saved one has types of a study file.
+    Raises UserError where the model was not kept, and for files that are missing or damaged.
     """
     if (folder / DISCARDED).exists():
-        raise UserError(f"a model must have been kept, but of {folder}: {(folder / DISCARDED).read_text().strip()}")
+        raise UserError(f"the model in {folder} was not kept: {(folder / DISCARDED).read_text().strip()}")
     try:
         info: dict[str, Any] = json.loads((folder / INFO).read_text())
         config = config or _config(json.loads((folder / CONFIG).read_text()), info)
@@ -151,12 +174,15 @@ def read_model(folder: Path, config: TrainConfig | None = None) -> Saved:
         reference = load_file(folder / REFERENCE) if (folder / REFERENCE).exists() else {}
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"a model folder must hold {WEIGHTS}, {CONFIG} and {INFO}, but {folder}: {reason}") from error
+        raise UserError(f"{folder} has no complete model ({WEIGHTS}, {CONFIG} and {INFO}): {reason}") from error
     return Saved(config, weights, info, reference)
 
 
 def _config(content: dict[str, Any], info: Mapping[str, Any]) -> TrainConfig:
-    """The saved configuration; data that is not at hand is replaced by what is known of it."""
+    """Make the saved configuration.
+
+    Data that is missing on this machine becomes an ``Elsewhere``.
+    """
     try:
         data = from_json(content["data"])
         data.shape, data.classes  # noqa: B018
@@ -167,14 +193,14 @@ def _config(content: dict[str, Any], info: Mapping[str, Any]) -> TrainConfig:
     apart = ("type", "data", "scores", "monitors")
     rest = {name: from_json(value) for name, value in content.items() if name not in apart}
     if content.get("type") != "TrainConfig":
-        raise UserError(f"a saved configuration must be a TrainConfig, but got type {content.get('type')!r}")
+        raise UserError(f"type {content.get('type')!r} of a saved configuration is not TrainConfig")
     if isinstance(data, Elsewhere):
-        # Without its data a model cannot be scored again.
+        # Scores need the data, so a model without it has none.
         return TrainConfig(data=data, monitors=(), **rest)
     scores, monitors = from_json(content.get("scores", [])), from_json(content.get("monitors"))
     return TrainConfig(data=data, scores=scores, monitors=monitors, **rest)
 
 
 def device_of(model: Autoencoder) -> torch.device:
-    """Where the parameters are."""
+    """Return the device of the model's parameters."""
     return next(model.parameters()).device

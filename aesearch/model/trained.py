@@ -1,4 +1,4 @@
-"""A trained model to work with: NumPy arrays in, NumPy arrays out."""
+"""Trained model for use: it takes and gives NumPy arrays."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from aesearch.scores import anomaly_scores
 from aesearch.train import TrainConfig
 
 BATCH = 500
-DRAWS = 64  # samples of a code from which its KL is estimated where it has no closed form
-COMPONENTS = 10  # of the mixture of Gaussians fitted to codes
+DRAWS = 64  # samples of a code, to estimate a KL that has no closed form
+COMPONENTS = 10  # Gaussians in the mixture that is fitted to codes
 
 Images = NDArray[Any]
 Codes = NDArray[np.float32]
@@ -31,10 +31,17 @@ Prior = Literal["model", "mixture"]
 
 @dataclass(frozen=True)
 class Model:
-    """One replica of a trained autoencoder.
+    """Replica of a trained autoencoder.
 
-    Images are (N, C, H, W), uint8 or floats in [0, 1]; rows of a table are (N, 1, 1, columns), scaled as in training.
-    Labels (N,) are numbers of ``classes`` and only a conditional model takes them, and needs them.
+    Images are (N, C, H, W), uint8 or floats in [0, 1]. Rows of a table are (N, 1, 1, columns), scaled as in training.
+    A conditional model needs labels (N,), each a place in ``classes``; another model takes none. All methods raise
+    UserError for arrays of another shape, and for labels that are missing, out of range or not needed.
+
+    network: the model itself.
+    config: the configuration that it was trained with.
+    info: contents of info.json.
+    reference: codes, labels and scores of val, by name.
+    replica: the number of the replica, from 0.
     """
 
     network: Autoencoder
@@ -45,20 +52,28 @@ class Model:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of an item."""
         return self.network.shape
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the data; empty without classes."""
         return tuple(self.info["classes"])
 
     @torch.no_grad()
     def encode(self, images: Images, labels: Labels | None = None) -> Codes:
-        """(N, L) the codes: posterior means, or of a codebook the chosen vectors."""
+        """Encode images to codes (N, L).
+
+        The code of a Gaussian posterior is its mean; the code of a codebook is the chosen vectors.
+        """
         return _joined([self.network.encode(x, y) for x, y in self._batches(images, labels)])
 
     @torch.no_grad()
     def decode(self, codes: NDArray[np.floating], labels: Labels | None = None) -> NDArray[np.float32]:
-        """(N, C, H, W) what codes (N, L) stand for: expected pixels, or expected entries of a row."""
+        """Decode codes (N, L) to items (N, C, H, W).
+
+        They are expected pixels, or expected entries of a table's row.
+        """
         width = self._code_length
         if codes.ndim != 2 or codes.shape[1] != width:
             raise UserError(f"codes must be (N, {width}), but got {codes.shape}")
@@ -72,23 +87,26 @@ class Model:
 
     @torch.no_grad()
     def reconstruct(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-        """(N, C, H, W) what the model makes of images; a denoising one makes them clean."""
+        """Reconstruct images, (N, C, H, W); a denoising model removes noise."""
         return self.decode(self.encode(images, labels), labels)
 
     @torch.no_grad()
     def score(self, images: Images, labels: Labels | None = None) -> dict[str, NDArray[np.float32]]:
-        """Anomaly scores (N,), higher for stranger items: ``error``, and for a VAE ``elbo``.
+        """Compute anomaly scores by name, (N,) each; a higher one is more unusual.
 
-        error: squared error per pixel. elbo: the negative evidence lower bound in nats, the code mean decoded.
+        ``error`` is the squared error per pixel. Where the KL has a closed form there is ``elbo`` too: the negative
+        evidence lower bound in nats, with the code's mean decoded.
         """
         parts = [anomaly_scores(self.network, self.config.objective, x, y) for x, y in self._batches(images, labels)]
         return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
     @torch.no_grad()
     def rate(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-        """(N,) bits that the code of an image takes: KL from the prior for a VAE, log2 of the choices of a codebook.
+        """Compute the rate of each image, (N,), in bits.
 
-        A KL without a closed form is estimated from 64 samples of each code.
+        For a random code it is the KL to the prior; without a closed form, it is estimated from 64 samples of each
+        code. For a codebook it is log2 of the number of possible codes.
+        Raises UserError for a plain code, which has no rate.
         """
         parts = []
         for x, y in self._batches(images, labels):
@@ -101,12 +119,15 @@ class Model:
                 bits = code.indices.shape[1] * float(np.log2(self._codebook.options.codes))
                 parts.append(torch.full((len(x),), bits))
             else:
-                raise UserError("a rate needs a model with a prior or a codebook, but its code is plain numbers")
+                raise UserError("the code is plain numbers, which have no rate; use a model with a prior or a codebook")
         return _joined(parts)
 
     @torch.no_grad()
     def code_kl(self, images: Images, labels: Labels | None = None) -> NDArray[np.float32]:
-        """(L,) the mean KL of each code from the standard normal, in nats; zeros of codes without a KL of each."""
+        """Compute each unit's mean KL to the standard normal, (L,), in nats.
+
+        It is zeros for codes that have no KL of each unit.
+        """
         total = np.zeros(self.network.latent_dim, np.float32)
         for x, y in self._batches(images, labels):
             code = self._code(x, y)
@@ -115,7 +136,10 @@ class Model:
         return total / np.float32(len(images))
 
     def _code(self, x: Tensor, label: Tensor | None, samples: int = 0) -> Code:
-        """The codes of images (B, C, H, W), with so many samples of each, always the same."""
+        """Encode images (B, C, H, W).
+
+        samples: the number of samples of each code, which are the same at each call.
+        """
         generator = torch.Generator(x.device).manual_seed(0)
         noise = torch.randn(samples, len(x), self.network.latent_dim, generator=generator, device=x.device)
         return self.network.code(x, noise, label)
@@ -123,11 +147,13 @@ class Model:
     def sample(
         self, count: int, label: int | None = None, prior: Prior = "model", seed: int = 0
     ) -> NDArray[np.float32]:
-        """(count, C, H, W) new items.
+        """Generate ``count`` new items, (count, C, H, W).
 
-        prior: "model" draws codes from the prior that the model was trained with; "mixture" from a mixture of ten
-        Gaussians fitted to the codes of val (of a codebook: each place's entry as often as val has it there), which
-        any model has. label: the class asked for, of a conditional model, or of a mixture fitted to that class alone.
+        label: the class of the items, for a conditional model or a mixture; a mixture is fitted to that class alone.
+        prior: "model" draws codes from the prior of the training; "mixture", which any model has, from ten Gaussians
+        fitted to the codes of val. With a codebook, "mixture" draws each place's entry as often as val has it there.
+        seed: of the random numbers.
+        Raises UserError for an unknown label, a model without a prior, and a class with fewer than two codes of val.
         """
         if label is not None and not 0 <= label < len(self.classes):
             raise UserError(f"label must be from 0 to {len(self.classes) - 1}, but got {label}")
@@ -144,7 +170,7 @@ class Model:
         if not (objective.variational or objective.draws):
             raise UserError(f"{type(objective).__name__} has no prior to sample from; write --prior mixture")
         if label is not None and not self.network.classes:
-            raise UserError("a class can be asked of a conditional model; of another one write --prior mixture")
+            raise UserError(f"label={label} needs a conditional model, but this model is not; write --prior mixture")
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((count, self.network.latent_dim), dtype=np.float32)
         component = rng.integers(2**31, size=count)
@@ -160,7 +186,7 @@ class Model:
         if label is not None:
             known = known[self._reference("labels") == label]
         if len(known) < 2:
-            raise UserError(f"a mixture needs codes of val, but class {label} has {len(known)}")
+            raise UserError(f"a mixture needs at least 2 codes of val, but got {len(known)} for label={label}")
         if "indices" in self.reference:
             rng = np.random.default_rng(seed)
             places = np.arange(known.shape[1])
@@ -170,9 +196,12 @@ class Model:
         return np.random.default_rng(seed).permutation(drawn).astype(np.float32)
 
     def interpolate(self, a: Images, b: Images, steps: int = 9, spherical: bool = False) -> NDArray[np.float32]:
-        """(N, steps, C, H, W) from images ``a`` to images ``b``, (N, C, H, W) each, in steps of their codes.
+        """Interpolate between the codes of images, and decode: (N, steps, C, H, W).
 
-        spherical: along a great circle (Shoemake 1985), which keeps to the lengths that codes of a Gaussian prior have.
+        a, b: (N, C, H, W) images at the start and at the end.
+        steps: the number of images from start to end, both included.
+        spherical: True moves along a great circle, which keeps the length that codes of a Gaussian prior have.
+        Source of the great circle: Shoemake 1985.
         """
         start, end = self.encode(a), self.encode(b)
         weights = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
@@ -180,7 +209,7 @@ class Model:
         return self.decode(path.reshape(-1, path.shape[2])).reshape(len(start), steps, *self.shape)
 
     def _vectors(self, indices: NDArray[np.int64]) -> Codes:
-        """The codes (N, L) of codebook entries (N, places)."""
+        """Look up the codes (N, L) of codebook entries (N, places)."""
         vectors = self._codebook.vectors.detach().cpu()[torch.from_numpy(indices)]
         return vectors.movedim(2, 1).flatten(1).numpy()
 
@@ -196,12 +225,15 @@ class Model:
 
     def _reference(self, name: str) -> NDArray[Any]:
         if name not in self.reference:
-            raise UserError(f"the model's folder must hold {name} of val (reference.safetensors), but does not")
+            raise UserError(f"the model has no {name} of val in reference.safetensors; copy that file from the trial")
         array: NDArray[Any] = self.reference[name].numpy()
         return array
 
     def clean_scores(self) -> dict[str, NDArray[np.float32]]:
-        """The anomaly scores of the val split, (N,) each. Raises UserError where the training did not keep them."""
+        """Read the anomaly scores of the val split by name, (N,) each.
+
+        Raises UserError where the model was saved without them.
+        """
         self._reference("error")
         return {name: self.reference[name].numpy() for name in ("error", "elbo") if name in self.reference}
 
@@ -232,7 +264,13 @@ def _joined(parts: list[Tensor]) -> NDArray[np.float32]:
 
 
 def _slerp(start: Codes, end: Codes, weights: Codes) -> Codes:
-    """Along the great circle between the directions, the length moving linearly. Shapes (N, L), (N, L), (1, S, 1)."""
+    """Interpolate along the great circle between two directions, (N, S, L).
+
+    The length changes linearly.
+
+    start, end: (N, L).
+    weights: (1, S, 1), from 0 at the start to 1 at the end.
+    """
     lengths = [np.linalg.norm(codes, axis=1, keepdims=True).clip(1e-8) for codes in (start, end)]
     a, b = (codes / length for codes, length in zip((start, end), lengths, strict=True))
     angle = np.arccos((a * b).sum(1).clip(-1, 1)).clip(1e-4)[:, None, None]
@@ -242,10 +280,12 @@ def _slerp(start: Codes, end: Codes, weights: Codes) -> Codes:
 
 
 def load_model(folder: Path | str, replica: int | None = None, config: TrainConfig | None = None) -> Model:
-    """A saved model, on the CPU: the replica with the lowest val/loss, unless another one is asked for.
+    """Load a saved model, on the CPU.
 
-    folder: the artifacts of a trial, or what ``aesearch use MODEL export`` wrote. config: needed only where the saved
-    one is made of a study file's own types. Raises UserError.
+    folder: the artifacts of a trial, or a folder that ``aesearch use MODEL export`` wrote.
+    replica: from 0; by default the replica with the lowest val/loss.
+    config: the configuration; needed only where the saved one has types of a study file.
+    Raises UserError for a model that is missing or damaged, and for a replica that it does not have.
     """
     saved = read_model(Path(folder), config)
     replica = int(saved.info["replica"]) if replica is None else replica

@@ -1,4 +1,6 @@
-"""Training losses, in nats per image: the reconstruction's negative log likelihood and what each objective adds to it.
+"""Objectives: training losses in nats per image.
+
+Each is the reconstruction term rec = -log p(x | z) plus a regulariser:
 
 | objective | rec + |
 |---|---|
@@ -11,7 +13,7 @@
 | BetaTCVAE, FactorVAE | KL + (beta - 1) TC, KL + gamma TC |
 | DIPVAE | KL + off_diagonal sum C_ij^2 + diagonal sum (C_ii - 1)^2 |
 | InfoVAE, WAE | (1 - alpha) KL + (alpha + scale - 1) MMD, weight MMD |
-| IWAE | the importance-weighted bound less rec |
+| IWAE | the negative importance-weighted bound less rec |
 """
 
 from aesearch.bottlenecks import gaussian_kl

@@ -1,4 +1,4 @@
-"""Objectives of autoencoders whose code is not random."""
+"""Objectives for autoencoders whose code is not random."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,11 @@ from aesearch.objectives.objective import Objective, Step, must
 
 @dataclass(frozen=True)
 class Reconstruction(Objective):
-    """A plain autoencoder: rec. With a corruption a denoising one (Vincent et al., ICML 2008)."""
+    """Plain autoencoder: rec alone.
+
+    With a corruption of the input it is a denoising autoencoder.
+    Source: Vincent et al., ICML 2008.
+    """
 
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = False
@@ -29,9 +33,13 @@ class Reconstruction(Objective):
 
 @dataclass(frozen=True)
 class Sparse(Objective):
-    """rec + weight * sum_j |z_j|: a code of which few units are on. Ng, "Sparse autoencoder", 2011, with an L1 penalty.
+    """Sparse autoencoder: rec + weight * sum_j |z_j|.
 
-    weight: nats per unit of activation.
+    The penalty leaves few units active for each image.
+
+    weight: nats per unit of activation, at least 0.
+    Raises UserError for values out of range.
+    Source: Ng, "Sparse autoencoder", 2011, with an L1 penalty.
     """
 
     weight: float = 0.1
@@ -47,9 +55,14 @@ class Sparse(Objective):
 
 @dataclass(frozen=True)
 class KLSparse(Objective):
-    """rec + weight * sum_j KL(target || r_j), r_j the mean over the batch of sigmoid(z_j).
+    """Sparse autoencoder by a KL term: rec + weight * sum_j KL(target || r_j).
 
-    Ng, "Sparse autoencoder", Stanford CS294A notes, 2011, section 3. target: the activation that a unit should have.
+    r_j is the mean of sigmoid(z_j) over the batch.
+
+    target: the mean activation that each unit should have, between 0 and 1.
+    weight: of the regulariser, at least 0.
+    Raises UserError for values out of range.
+    Source: Ng, "Sparse autoencoder", Stanford CS294A notes, 2011, section 3.
     """
 
     target: float = 0.05
@@ -68,10 +81,14 @@ class KLSparse(Objective):
 
 @dataclass(frozen=True)
 class Contractive(Objective):
-    """rec + weight * |dz/dx|^2, the squared Frobenius norm of the encoder's Jacobian.
+    """Contractive autoencoder: rec + weight * |dz/dx|^2.
 
-    Rifai, Vincent, Muller, Glorot, Bengio, "Contractive Auto-Encoders", ICML 2011, equation 3. Exact, by one
-    backward pass of the encoder for each code.
+    |dz/dx|^2 is the squared Frobenius norm of the encoder's Jacobian. It is exact, and costs one backward pass of the
+    encoder for each unit of the code.
+
+    weight: of the regulariser, at least 0.
+    Raises UserError for values out of range.
+    Source: Rifai, Vincent, Muller, Glorot, Bengio, "Contractive Auto-Encoders", ICML 2011, equation 3.
     """
 
     weight: float = 0.1
@@ -85,7 +102,7 @@ class Contractive(Objective):
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
         pull: Callable[[Tensor], tuple[Tensor]]
         codes, pull = vjp(step.encode, step.images)  # type: ignore[misc]
-        # Row j of every image's Jacobian at once: images do not depend on each other.
+        # Images do not depend on each other, so one pass gives row j of the Jacobian of every image.
         rows = torch.eye(codes.shape[1], device=codes.device)[:, None].expand(-1, *codes.shape)
         (jacobian,) = vmap(pull)(rows)
         norms: Tensor = jacobian.square().sum(0).flatten(1).sum(1)

@@ -1,4 +1,4 @@
-"""What the decoder's outputs mean: -log p(x | logits) in nats per image."""
+"""Likelihoods of the decoder: -log p(x | logits) in nats per image."""
 
 import math
 from typing import Any, Literal
@@ -10,7 +10,10 @@ Likelihood = Literal["bernoulli", "gaussian", "laplace"]
 
 
 class _Softplus(torch.autograd.Function):
-    """log(1 + e^a), by e^-|a|, for which log1p is fast: on a CPU half the time of PyTorch's own, gradient included."""
+    """Softplus log(1 + e^a), computed from e^-|a|.
+
+    On a CPU it takes half the time of PyTorch's own, gradient included, since log1p is fast for such values.
+    """
 
     generate_vmap_rule = True
 
@@ -28,21 +31,34 @@ class _Softplus(torch.autograd.Function):
 
 
 def bernoulli_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """-log p(target | logits), (B,), in nats: cross entropy summed over the pixels of (B, C, H, W).
+    """Compute the cross entropy -log p(target | logits) of each image, (B,), in nats.
 
-    softplus(a) - a t equals -t log s(a) - (1 - t) log(1 - s(a)) for the sigmoid s; targets may be grey.
+    It is summed over the pixels. softplus(a) - a t equals -t log s(a) - (1 - t) log(1 - s(a)) for the sigmoid s.
+
+    logits: (B, C, H, W) outputs of the decoder.
+    target: (B, C, H, W) images in [0, 1]; they may be grey.
     """
     softplus: Tensor = _Softplus.apply(logits)
     return (softplus - logits * target).flatten(1).sum(1)
 
 
 def gaussian_nll(mean: Tensor, target: Tensor) -> Tensor:
-    """-log N(target; mean, 1), (B,), in nats, summed over the pixels of (B, C, H, W): half the squared error."""
+    """Compute -log N(target; mean, 1) of each image, (B,), in nats.
+
+    It is half the squared error plus a constant, summed over the pixels.
+
+    mean, target: (B, C, H, W).
+    """
     return (0.5 * (mean - target) ** 2 + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
 def laplace_nll(mean: Tensor, target: Tensor) -> Tensor:
-    """-log Laplace(target; mean, 1), (B,), in nats, summed over the pixels of (B, C, H, W): the L1 error."""
+    """Compute -log Laplace(target; mean, 1) of each image, (B,), in nats.
+
+    It is the L1 error plus a constant, summed over the pixels.
+
+    mean, target: (B, C, H, W).
+    """
     return ((mean - target).abs() + math.log(2)).flatten(1).sum(1)
 
 
@@ -50,5 +66,8 @@ NLL = {"bernoulli": bernoulli_nll, "gaussian": gaussian_nll, "laplace": laplace_
 
 
 def pixels(logits: Tensor, likelihood: Likelihood) -> Tensor:
-    """The expected image (for "laplace" the median), in the shape of ``logits``: the reconstruction."""
+    """Turn decoder outputs into reconstructions of the same shape.
+
+    These are the expected pixels; for "laplace" they are the medians, too.
+    """
     return torch.sigmoid(logits) if likelihood == "bernoulli" else logits

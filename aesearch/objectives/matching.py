@@ -1,4 +1,7 @@
-"""Objectives that match the codes of the whole data set to the prior: by moments (DIP-VAE) or by a kernel (MMD)."""
+"""Objectives that match the distribution of all codes to the prior.
+
+They compare moments (DIP-VAE), or use a kernel (MMD).
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -11,22 +14,27 @@ from aesearch.bottlenecks import Code, GaussianCode
 from aesearch.objectives.likelihoods import Likelihood
 from aesearch.objectives.objective import Objective, Step, kl, must
 
-# Kernel widths of the inverse multiquadratic, times 2 L. Tolstikhin et al. 2018, as in their published code.
+# Widths of the inverse multiquadratic kernels, in units of 2 L. Tolstikhin et al. 2018, as in their published code.
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def covariance(codes: Tensor) -> Tensor:
-    """The covariance matrix (L, L) of codes (B, L), with divisor B."""
+    """Compute the covariance matrix (L, L) of codes (B, L), with divisor B."""
     centred = codes - codes.mean(0)
     return centred.T @ centred / len(codes)
 
 
 @dataclass(frozen=True)
 class DIPVAE(Objective):
-    """rec + KL + off_diagonal sum_{i != j} C_ij^2 + diagonal sum_i (C_ii - 1)^2, C a covariance of the codes.
+    """DIP-VAE: rec + KL + a penalty that brings the codes' covariance C to identity.
 
-    kind: 1 takes C = Cov(mean), 2 adds the mean posterior variance, which makes it the covariance of the samples.
-    Kumar, Sattigeri, Balakrishnan, "Variational Inference of Disentangled Latent Concepts", ICLR 2018, eq. 6 and 7.
+    The penalty is off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2.
+
+    off_diagonal, diagonal: weights, at least 0.
+    kind: 1 takes C = Cov(mean); 2 adds the mean posterior variance, so that C is the covariance of the samples.
+    Raises UserError for values out of range.
+    Source: Kumar, Sattigeri, Balakrishnan, "Variational Inference of Disentangled Latent Concepts", ICLR 2018, eq. 6
+    and 7.
     """
 
     off_diagonal: float = 10.0
@@ -38,7 +46,7 @@ class DIPVAE(Objective):
 
     def check(self) -> None:
         must(self.off_diagonal >= 0 and self.diagonal >= 0, "off_diagonal >= 0 and diagonal >= 0", self)
-        must(self.kind in (1, 2), "kind of 1 or 2", self)
+        must(self.kind in (1, 2), "kind in (1, 2)", self)
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
         assert isinstance(output.code, GaussianCode)
@@ -51,9 +59,13 @@ class DIPVAE(Objective):
 
 
 def mmd(a: Tensor, b: Tensor) -> Tensor:
-    """The squared maximum mean discrepancy, (), of samples (B, L): unbiased, so it can be below 0.
+    """Estimate the squared maximum mean discrepancy of two samples, ().
 
-    Kernel: sum over s of c / (c + |x - y|^2) with c = 2 L s. Gretton et al., JMLR 2012, equation 3.
+    The estimate is unbiased, so it can be below 0. The kernel is the sum over SCALES s of c / (c + |x - y|^2), with
+    c = 2 L s.
+
+    a, b: (B, L) samples of the two distributions.
+    Source: Gretton et al., JMLR 2012, equation 3.
     """
     count = len(a)
     pairs = max(count * (count - 1), 1)
@@ -69,10 +81,15 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class InfoVAE(Objective):
-    """rec + (1 - alpha) KL + (alpha + scale - 1) MMD(q(z), p(z)); alpha = 1 is MMD-VAE.
+    """InfoVAE: rec + (1 - alpha) KL + (alpha + scale - 1) MMD(q(z), p(z)).
 
-    Zhao, Song, Ermon, "InfoVAE", AAAI 2019, equation 6, whose lambda is ``scale``. In nats per image, so
-    that published strengths of losses that are means over pixels must be multiplied by the pixels.
+    With alpha = 1 it is MMD-VAE. The loss is in nats per image: multiply a published weight by the number of pixels
+    where its loss is a mean over pixels.
+
+    alpha: at most 1.
+    scale: the paper's lambda; alpha + scale must be at least 1.
+    Raises UserError for values out of range.
+    Source: Zhao, Song, Ermon, "InfoVAE", AAAI 2019, equation 6.
     """
 
     alpha: float = 0.0
@@ -92,9 +109,13 @@ class InfoVAE(Objective):
 
 @dataclass(frozen=True)
 class WAE(Objective):
-    """rec + weight MMD(codes, p(z)): a code that is not random, whose distribution over the data is the prior.
+    """Wasserstein autoencoder: rec + weight * MMD(codes, p(z)).
 
-    Tolstikhin, Bousquet, Gelly, Schoelkopf, "Wasserstein Auto-Encoders", ICLR 2018, algorithm 2.
+    The code is not random; its distribution over the data is brought to the prior.
+
+    weight: of the MMD, at least 0.
+    Raises UserError for values out of range.
+    Source: Tolstikhin, Bousquet, Gelly, Schoelkopf, "Wasserstein Auto-Encoders", ICLR 2018, algorithm 2.
     """
 
     weight: float = 100.0

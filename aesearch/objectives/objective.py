@@ -1,4 +1,4 @@
-"""What an objective is: a reconstruction and, in a line of its own, what it adds to it."""
+"""Base of the objectives: the reconstruction term, plus a regulariser."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,12 +16,14 @@ from aesearch.objectives.likelihoods import NLL, Likelihood
 
 @dataclass(frozen=True)
 class Step:
-    """What an objective may use beside a model's output on a batch.
+    """Values of a training step that an objective may use beside the model's output.
 
-    progress: () the part of the training that is done, from 0 to 1. dataset_size: images in the train split.
+    progress: () the part of the training that is done, from 0 to 1.
+    dataset_size: the number of images in the train split.
     reference: (B, L) standard normal numbers, for objectives with ``draws``, else None.
-    encode: from images (B, C, H, W) to the encoder's codes (B, L). images: (B, C, H, W) what was encoded.
-    discriminator: from codes (B, L) to logits (B, 2), for an Adversarial objective, else None.
+    encode: function from images (B, C, H, W) to the encoder's codes (B, L).
+    images: (B, C, H, W) the images that were encoded, after corruption.
+    discriminator: function from codes (B, L) to logits (B, 2), for an Adversarial objective, else None.
     """
 
     progress: Tensor
@@ -33,21 +35,26 @@ class Step:
 
 
 class Objective(ABC):
-    """A frozen value: what is minimised. ``likelihood`` says what the decoder's outputs mean.
+    """Training loss as a frozen value.
 
-    The loss is reconstruction + regulariser (+ what the bottleneck adds), in nats per image.
+    The loss is reconstruction + regulariser + the bottleneck's penalty, if it has one, in nats per image.
+
+    likelihood: the distribution of pixels that the decoder's outputs describe.
+    samples: the number of samples of each code in training.
+    Raises UserError for an unknown likelihood, and for values out of range.
     """
 
-    # Takes codes that are random, and then any kind of ``needs``.
+    # True: the codes must be random. False: they must not be.
     variational: ClassVar[bool]
+    # The kind of code that the regulariser uses.
     needs: ClassVar[type[Code]] = Code
-    # The prior may be learned; others need the standard normal in closed form.
+    # True: the prior may be learned. False: the regulariser needs the standard normal in closed form.
     any_prior: ClassVar[bool] = False
-    # Needs Step.reference.
+    # True: the regulariser needs Step.reference.
     draws: ClassVar[bool] = False
-    # Losses of two epochs can be compared, so that the epoch of the lowest val/loss is kept; else the last one is.
+    # True: losses of two epochs can be compared, so the epoch of the lowest val/loss is kept. False: the last is kept.
     comparable: ClassVar[bool] = True
-    # Differentiates through the encoder, which must then treat each image by itself and change no state.
+    # True: the loss differentiates the encoder, which must treat each image by itself and change no state.
     differentiates: ClassVar[bool] = False
     samples: int = 1
     likelihood: Likelihood
@@ -59,53 +66,73 @@ class Objective(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raises UserError where a field has a value that it cannot have."""
+        """Raise UserError for a field whose value is out of range."""
 
     @abstractmethod
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:
-        """What is added to the reconstruction of each image: (B,), or () for what only a batch has; in nats."""
+        """Compute the term that is added to the reconstruction, in nats.
+
+        Gives (B,), a value for each image, or () for a term that only a whole batch has.
+
+        target: (B, C, H, W) the clean images.
+        """
 
 
 class Adversarial(Objective):
-    """An objective that trains a discriminator of codes beside the model, with an optimizer of its own."""
+    """Objective that also trains a discriminator of codes, with its own optimizer."""
 
     comparable: ClassVar[bool] = False
 
     @abstractmethod
     def discriminator(self, latent_dim: int) -> nn.Module:
-        """A module from codes (B, L) to logits (B, 2)."""
+        """Build a module from codes (B, L) to logits (B, 2)."""
 
     @abstractmethod
     def optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """The discriminator's optimizer."""
+        """Build the discriminator's optimizer."""
 
     @abstractmethod
     def discriminator_loss(self, discriminator: Callable[[Tensor], Tensor], codes: Tensor, reference: Tensor) -> Tensor:
-        """The discriminator's own loss, (), on sampled codes (B, L) and ``reference`` (B, L) normal numbers."""
+        """Compute the discriminator's own loss, ().
+
+        codes: (B, L) sampled codes.
+        reference: (B, L) standard normal numbers.
+        """
 
 
 def reconstruction(objective: Objective, output: Output, target: Tensor) -> Tensor:
-    """-log p(x | z), (B,), in nats: the mean over the code samples; ``target`` is (B, C, H, W)."""
+    """Compute -log p(x | z) of each image, (B,), in nats.
+
+    It is a mean over the samples of the code.
+
+    target: (B, C, H, W) the clean images.
+    """
     nll = NLL[objective.likelihood]
     return torch.stack([nll(logits, target) for logits in output.logits]).mean(0)
 
 
 def loss(objective: Objective, output: Output, target: Tensor, step: Step, weight: Tensor | float = 1.0) -> Tensor:
-    """reconstruction + weight * regulariser + the bottleneck's penalty of each image, (B,), in nats.
+    """Compute the loss of each image, (B,), in nats.
 
-    target: the clean images (B, C, H, W). weight: of a warm-up.
+    It is reconstruction + weight * regulariser + the bottleneck's penalty.
+
+    target: (B, C, H, W) the clean images.
+    weight: of the regulariser, from 0 to 1, as a warm-up sets it.
     """
     total = reconstruction(objective, output, target) + weight * objective.regulariser(output, target, step)
     return total if output.code.penalty is None else total + output.code.penalty
 
 
 def kl(output: Output) -> Tensor:
-    """KL(q(z | x) || p(z)) of each image, (B,), in nats, as its code says it: exact, or else from its samples."""
+    """Compute KL(q(z | x) || p(z)) of each image, (B,), in nats.
+
+    It is exact where the code has a closed form, and otherwise estimated from its samples.
+    """
     assert isinstance(output.code, RandomCode)
     return output.code.kl()
 
 
 def must(holds: bool, rule: str, value: object) -> None:
-    """Raises UserError with the ``rule`` and the value that breaks it."""
+    """Raise UserError with the ``rule`` and the ``value``, unless the rule ``holds``."""
     if not holds:
         raise UserError(f"{rule} must hold, but got {value}")

@@ -1,4 +1,4 @@
-"""Objectives that punish dependence between the codes: beta-TCVAE and FactorVAE."""
+"""Objectives that penalise dependence between units: beta-TCVAE and FactorVAE."""
 
 import math
 from collections.abc import Callable
@@ -19,10 +19,14 @@ ESTIMATORS = ("weighted", "stratified")
 
 
 def log_importance_weights(batch: int, dataset_size: int, estimator: str, like: Tensor) -> Tensor:
-    """log of the weight of image m in the estimate of q(z_i), (B, B); rows sum to 1 for "stratified".
+    """Compute the log weight of image m in the estimate of q(z_i), (B, B).
 
-    "weighted": 1 / (B N) each, for minibatch-weighted sampling. "stratified": 1/N for the sample's own image, (N - M) /
-    (N M) for one other, 1/M for the rest, with M = B - 1. Chen et al., NeurIPS 2018, appendix C.
+    batch: B, the number of images in the batch.
+    dataset_size: N, the number of images in the train split.
+    estimator: "weighted", minibatch-weighted sampling, gives each image 1 / (B N); "stratified" gives 1 / N to the
+    sample's own image, (N - M) / (N M) to one other and 1 / M to the rest, with M = B - 1, so that a row sums to 1.
+    like: a tensor on the device where the weights are needed.
+    Source: Chen et al., NeurIPS 2018, appendix C.
     """
     if estimator == "weighted" or batch == 1:
         return torch.full((batch, batch), -math.log(batch * dataset_size), device=like.device)
@@ -36,9 +40,11 @@ def log_importance_weights(batch: int, dataset_size: int, estimator: str, like: 
 
 
 def log_marginals(z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimates of log q(z), sum_j log q(z_j) and log q(z | x), each (B,), in nats.
+    """Estimate log q(z), sum_j log q(z_j) and log q(z | x), each (B,), in nats.
 
-    z, mean, log_var: (B, L) a sample of each image's posterior and its moments; log_weights: (B, B).
+    z: (B, L) a sample of each image's posterior.
+    mean, log_var: (B, L) mean and log variance of each image's posterior.
+    log_weights: (B, B) from ``log_importance_weights``.
     """
     densities = -0.5 * ((z[:, None] - mean) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi))
     joint = torch.logsumexp(densities.sum(2) + log_weights, dim=1)
@@ -49,10 +55,15 @@ def log_marginals(z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor)
 
 @dataclass(frozen=True)
 class BetaTCVAE(Objective):
-    """rec + MI + beta TC + dimension-wise KL. Chen et al., "Isolating Sources of Disentanglement", NeurIPS 2018, eq. 4.
+    """Beta-TCVAE: rec + MI + beta TC + dimension-wise KL.
 
-    estimator: "weighted" (minibatch-weighted sampling, as published results use) or "stratified" (less biased).
-    The estimate of TC depends on the batch size, so compare losses only at equal ones.
+    MI is the mutual information of image and code, TC the total correlation of the units. The estimate of TC depends
+    on the batch size, so compare losses only at equal batch sizes.
+
+    beta: the weight of TC, at least 0.
+    estimator: "weighted" (minibatch-weighted sampling, as in published results) or "stratified" (less biased).
+    Raises UserError for values out of range.
+    Source: Chen et al., "Isolating Sources of Disentanglement", NeurIPS 2018, eq. 4.
     """
 
     beta: float = 6.0
@@ -67,7 +78,10 @@ class BetaTCVAE(Objective):
             raise UserError(f"unknown estimator {self.estimator!r}: {nearest(self.estimator, ESTIMATORS)}")
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
-        """KL + (beta - 1) TC, the KL in closed form, which leaves the estimate's noise in one term only."""
+        """Compute KL + (beta - 1) TC, (B,), in nats.
+
+        The KL is in closed form, so that only TC has the noise of an estimate.
+        """
         code = output.code
         assert isinstance(code, GaussianCode)
         weights = log_importance_weights(len(code.mean), step.dataset_size, self.estimator, code.mean)
@@ -77,11 +91,16 @@ class BetaTCVAE(Objective):
 
 @dataclass(frozen=True)
 class FactorVAE(Adversarial):
-    """rec + KL + gamma TC, TC by a discriminator that tells codes from codes permuted over the batch.
+    """FactorVAE: rec + KL + gamma TC, with TC estimated by a discriminator.
 
-    Kim and Mnih, "Disentangling by Factorising", ICML 2018, equation 2 and algorithm 2 (which permutes a second
-    batch; here the same one). discriminator_rate: the learning rate of its Adam (betas 0.5 and 0.9).
+    The discriminator learns to tell codes from codes whose units are permuted over the batch.
+
+    gamma: the weight of TC, at least 0.
     hidden: the widths of the discriminator's leaky ReLU layers.
+    discriminator_rate: the learning rate of the discriminator's Adam (betas 0.5 and 0.9).
+    Raises UserError for values out of range.
+    Source: Kim and Mnih, "Disentangling by Factorising", ICML 2018, equation 2 and algorithm 2; the paper permutes a
+    second batch, this code the same one.
     """
 
     gamma: float = 10.0
@@ -93,7 +112,7 @@ class FactorVAE(Adversarial):
 
     def check(self) -> None:
         must(self.gamma >= 0, "gamma >= 0", self)
-        must(bool(self.hidden) and min(self.hidden) > 0, "hidden widths > 0", self)
+        must(bool(self.hidden) and min(self.hidden) > 0, "len(hidden) >= 1 and all hidden widths > 0", self)
         must(self.discriminator_rate > 0, "discriminator_rate > 0", self)
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
@@ -111,11 +130,19 @@ class FactorVAE(Adversarial):
         return torch.optim.Adam(parameters, lr=self.discriminator_rate, betas=(0.5, 0.9), fused=True)
 
     def discriminator_loss(self, discriminator: Callable[[Tensor], Tensor], codes: Tensor, reference: Tensor) -> Tensor:
-        """Cross entropy of telling codes (logit 0) from permuted ones (logit 1), the mean of both halves."""
+        """Compute the cross entropy of telling codes from permuted codes, ().
+
+        Codes are class 0, permuted codes class 1; the value is the mean of both halves.
+        """
         real, permuted = discriminator(codes), discriminator(permute_codes(codes, reference))
         return 0.5 * (softplus(real[:, 1] - real[:, 0]) + softplus(permuted[:, 0] - permuted[:, 1])).mean()
 
 
 def permute_codes(codes: Tensor, reference: Tensor) -> Tensor:
-    """Each column of codes (B, L) in its own order, that of ``reference`` (B, L): only the marginals stay."""
+    """Permute each column of codes (B, L) independently of the others.
+
+    The distribution of each unit stays; dependence between units is lost.
+
+    reference: (B, L) standard normal numbers, whose order in each column is the permutation.
+    """
     return torch.gather(codes, 0, reference.argsort(0))

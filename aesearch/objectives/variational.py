@@ -15,7 +15,10 @@ from aesearch.objectives.objective import Objective, Step, kl, must, reconstruct
 
 @dataclass(frozen=True)
 class VAE(Objective):
-    """The negative evidence lower bound: rec + KL. Kingma and Welling, ICLR 2014, equation 10."""
+    """Variational autoencoder: rec + KL, the negative evidence lower bound.
+
+    Source: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014, equation 10.
+    """
 
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = True
@@ -30,7 +33,12 @@ class VAE(Objective):
 
 @dataclass(frozen=True)
 class BetaVAE(Objective):
-    """rec + beta KL. Higgins et al., "beta-VAE", ICLR 2017, equation 4."""
+    """Beta-VAE: rec + beta KL.
+
+    beta: the weight of the KL, at least 0.
+    Raises UserError for values out of range.
+    Source: Higgins et al., "beta-VAE", ICLR 2017, equation 4.
+    """
 
     beta: float = 4.0
     likelihood: Likelihood = "bernoulli"
@@ -46,9 +54,14 @@ class BetaVAE(Objective):
 
 @dataclass(frozen=True)
 class FreeBits(Objective):
-    """rec + beta sum_j max(nats, batch mean of KL_j): a code is not punished for its first ``nats``.
+    """Free bits: rec + beta * sum_j max(nats, batch mean of KL_j).
 
-    Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016, equation 15.
+    A unit pays nothing for its first ``nats`` of KL.
+
+    nats: free KL of each unit, at least 0.
+    beta: the weight of the regulariser, at least 0.
+    Raises UserError for values out of range.
+    Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016, equation 15.
     """
 
     nats: float = 0.25
@@ -68,10 +81,15 @@ class FreeBits(Objective):
 
 @dataclass(frozen=True)
 class AnnealedVAE(Objective):
-    """rec + gamma |KL - C(t)|, KL the batch mean, C rising linearly from 0 to ``capacity`` nats.
+    """Annealed VAE: rec + gamma * |KL - C(t)|, with KL the mean over the batch.
 
-    Burgess et al., "Understanding disentangling in beta-VAE", 2018, equation 8. over: the part of the training in
-    which C rises. val/loss takes C at its end.
+    C rises linearly from 0 to ``capacity``. val/loss uses the final C, so that epochs compare.
+
+    capacity: the final C in nats, at least 0.
+    gamma: the weight of the regulariser, at least 0.
+    over: the first part of the training, in which C rises, above 0 and at most 1.
+    Raises UserError for values out of range.
+    Source: Burgess et al., "Understanding disentangling in beta-VAE", 2018, equation 8.
     """
 
     capacity: float = 25.0
@@ -92,9 +110,11 @@ class AnnealedVAE(Objective):
 
 @dataclass(frozen=True)
 class IWAE(Objective):
-    """The importance-weighted bound: -log (1/S) sum_s p(x, z_s) / q(z_s | x), with S = ``samples``.
+    """Importance-weighted autoencoder: -log (1/S) sum_s p(x, z_s) / q(z_s | x).
 
-    Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
+    samples: S, the number of samples of each code, at least 1.
+    Raises UserError for values out of range.
+    Source: Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, equation 8.
     """
 
     samples: int = 8
@@ -106,12 +126,19 @@ class IWAE(Objective):
         must(self.samples >= 1, "samples >= 1", self)
 
     def regulariser(self, output: Output, target: Tensor, step: Step) -> Tensor:  # noqa: ARG002
-        """The bound less the mean reconstruction, so that their sum is the bound."""
+        """Compute the negative bound minus rec, so that the loss is the negative bound."""
         return -importance_weighted(self, output, target) - reconstruction(self, output, target)
 
 
 def importance_weighted(objective: Objective, output: Output, target: Tensor) -> Tensor:
-    """log (1/S) sum_s p(x, z_s) / q(z_s | x), (B,), in nats: rises towards log p(x) with S. Burda et al., eq. 8."""
+    """Compute log (1/S) sum_s p(x, z_s) / q(z_s | x) of each image, (B,), in nats.
+
+    With more samples S, this bound rises towards log p(x).
+
+    output: of the model, with S samples of each code.
+    target: (B, C, H, W) the clean images.
+    Source: Burda et al., equation 8.
+    """
     code = output.code
     assert isinstance(code, RandomCode)
     prior = code.log_p()

@@ -1,4 +1,4 @@
-"""How the weight of a regulariser grows over a training, from 0 to 1."""
+"""Warm-ups: schedules of the regulariser's weight, from 0 to 1."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,16 +9,24 @@ from aesearch.objectives.objective import must
 
 
 class Warmup(ABC):
-    """A frozen value: the weight of the regulariser at each moment of a training."""
+    """Schedule of the regulariser's weight over a training, as a frozen value."""
 
     @abstractmethod
     def weight(self, progress: Tensor) -> Tensor:
-        """From 0 to 1, for ``progress`` (the part of the training that is done) from 0 to 1."""
+        """Compute the weight, from 0 to 1, in the shape of ``progress``.
+
+        progress: the part of the training that is done, from 0 to 1.
+        """
 
 
 @dataclass(frozen=True)
 class Linear(Warmup):
-    """From 0 to 1 over the first part ``over`` of the training. Bowman et al., CoNLL 2016."""
+    """Linear rise from 0 to 1, then constant.
+
+    over: the first part of the training, in which the weight rises, above 0 and at most 1.
+    Raises UserError for values out of range.
+    Source: Bowman et al., CoNLL 2016.
+    """
 
     over: float = 0.25
 
@@ -31,7 +39,13 @@ class Linear(Warmup):
 
 @dataclass(frozen=True)
 class Cyclical(Warmup):
-    """``cycles`` times from 0 to 1, over the first part ``rise`` of each cycle. Fu et al., NAACL 2019, equation 6."""
+    """Repeated linear rise from 0 to 1.
+
+    cycles: the number of rises, at least 1.
+    rise: the first part of each cycle, in which the weight rises, above 0 and at most 1.
+    Raises UserError for values out of range.
+    Source: Fu et al., NAACL 2019, equation 6.
+    """
 
     cycles: int = 4
     rise: float = 0.5

@@ -1,4 +1,4 @@
-"""Training: a configuration in, the metrics of each epoch out."""
+"""Training: from a configuration to the metrics of each epoch."""
 
 from aesearch.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from aesearch.train.cohort import Values

@@ -1,9 +1,9 @@
-"""Checkpoints of a training that is not finished: plain tensors with a checksum, of which the newest whole one counts.
+"""Checkpoints of an unfinished training: plain tensors with a checksum.
 
     epoch-000012.safetensors   all that the next epoch depends on
-    epoch-000012.json          its sha256, and the description of the configuration that it belongs to; written last
+    epoch-000012.json          the file's sha256, and the description of its configuration; written last
 
-Reading one runs no code from it. A file that is damaged is passed over for the one before it.
+Reading a checkpoint runs no code from it. If the newest is damaged, the one before it is used.
 """
 
 import hashlib
@@ -22,19 +22,26 @@ from aesearch.train.config import TrainConfig
 from aesearch.train.description import FORMAT, Change, changes, describe, migrated
 from aesearch.train.first_format import first_text
 
-KEPT = 2
+KEPT = 2  # checkpoints, so that one is left if the newest is damaged
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of all replicas after an epoch, counted from 1."""
+    """State of all replicas after an epoch.
+
+    epoch: the number of the epoch, counted from 1.
+    state: tensors by name, as ``snapshot`` copies them.
+    """
 
     epoch: int
     state: Mapping[str, Tensor]
 
 
 def snapshot(cohorts: list[Cohort]) -> dict[str, Tensor]:
-    """Copies on the CPU of all that the next epoch depends on, and of the best weights so far, by name."""
+    """Copy to the CPU all that the next epoch depends on, by name.
+
+    The best weights so far are in it, too.
+    """
     found: dict[str, Tensor] = {}
     for number, cohort in enumerate(cohorts):
         live = _tensors(cohort)
@@ -49,12 +56,15 @@ def snapshot(cohorts: list[Cohort]) -> dict[str, Tensor]:
 
 
 def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
-    """Put a ``snapshot`` back. Raises ValueError where it is one of other cohorts."""
+    """Put a ``snapshot`` back into the cohorts.
+
+    Raises ValueError for a snapshot of other cohorts.
+    """
     for number, cohort in enumerate(cohorts):
         own = {name.split("/", 1)[1]: t for name, t in state.items() if name.startswith(f"{number}/")}
         live = _tensors(cohort)
         if not live.keys() <= own.keys() or any(own[name].shape != tensor.shape for name, tensor in live.items()):
-            raise ValueError("the checkpoint must be of the same configuration, replicas and kind of device")
+            raise ValueError("the checkpoint is of another configuration, other replicas or another kind of device")
         for name, tensor in live.items():
             tensor.copy_(own[name])
         for name, optimizer in cohort.optimizers.items():
@@ -71,7 +81,10 @@ def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
 
 
 def _tensors(cohort: Cohort) -> dict[str, Tensor]:
-    """What is copied in place: weights and buffers, the best weights, the progress, all as the cohort has them."""
+    """List the tensors that are restored in place, by name.
+
+    These are weights and buffers, the best weights, and the progress. They share memory with the cohort.
+    """
     found = {"progress": cohort.progress} | {f"best/{name}": tensor for name, tensor in cohort.best.items()}
     for module in cohort.replicas.modules:
         found |= {f"module/{module}/{name}": tensor for name, tensor in cohort.replicas.state(module).items()}
@@ -79,7 +92,10 @@ def _tensors(cohort: Cohort) -> dict[str, Tensor]:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Keep a checkpoint in ``folder``, and of the older ones the newest. Raises OSError where it cannot be written."""
+    """Write a checkpoint to ``folder``, and remove all older ones but the newest.
+
+    Raises OSError where it cannot be written, such as on a full disk.
+    """
     from safetensors.torch import save
 
     folder.mkdir(exist_ok=True)
@@ -90,7 +106,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainConfig) 
         _write(path, content)
         _write(path.with_suffix(".json"), json.dumps(manifest).encode())
     except OSError:
-        # Half a checkpoint must not take the room that the next one needs.
+        # On a full disk, half a checkpoint would take the space that the next one needs.
         for file in folder.glob("*.tmp"):
             file.unlink(missing_ok=True)
         raise
@@ -109,10 +125,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _changes(manifest: Mapping[str, Any], config: TrainConfig) -> list[Change]:
-    """How ``config`` differs from the one that a checkpoint belongs to."""
+    """List the differences of ``config`` from a checkpoint's configuration.
+
+    Raises ValueError for a format of a newer release.
+    """
     known, written = manifest["config"], manifest.get("format", 1)
     if written > FORMAT:
-        raise ValueError(f"a newer release wrote it: its format is {written}, of those known {FORMAT} is the last")
+        raise ValueError(f"a newer release wrote it: its format is {written}, but {FORMAT} is the last known")
     if written == 1:
         now = first_text(config)
         return [] if known == now else [Change("its repr", known, now)]
@@ -120,9 +139,12 @@ def _changes(manifest: Mapping[str, Any], config: TrainConfig) -> list[Change]:
 
 
 def read_checkpoint(folder: Path, config: TrainConfig, known: int) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of ``config`` in ``folder``, and why any newer ones were passed over.
+    """Read the newest undamaged checkpoint of ``config`` in ``folder``.
 
-    known: of how many epochs the metrics are known. What has gone on from a later one would lack some for good.
+    Gives the checkpoint, or None, and a remark for each newer one that was skipped, with the reason.
+
+    known: the number of epochs whose metrics are known. A checkpoint of a later epoch is skipped: if the training
+    resumed there, the metrics of the epochs between would be missing.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -138,8 +160,8 @@ def read_checkpoint(folder: Path, config: TrainConfig, known: int) -> tuple[Chec
                 raise ValueError(f"it is of another configuration: {'; '.join(map(str, found))}")
             epoch = int(path.stem.removeprefix("epoch-"))
             if epoch > known:
-                raise ValueError(f"only {known} epochs are in the history")
+                raise ValueError(f"the metrics of only {known} epochs are known")
             return Checkpoint(epoch, load(content)), remarks
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            remarks.append(f"the checkpoint {path.name} is passed over: {' '.join(str(error).split())}")
+            remarks.append(f"the checkpoint {path.name} is skipped: {' '.join(str(error).split())}")
     return None, remarks

@@ -1,4 +1,4 @@
-"""Replicas that train in one program: their step, their metrics, their best weights so far."""
+"""Cohorts: replicas that train in one program, their metrics and best weights."""
 
 from collections.abc import Iterable
 from math import inf
@@ -26,11 +26,15 @@ Values = tuple[float, ...]
 
 
 class Batch(NamedTuple):
-    """Images of every replica with all that is drawn for them. Each part begins with an axis R over the replicas.
+    """Batch of images of each replica, with the random numbers drawn for them.
 
-    corrupted: (R, B, C, H, W) what is encoded. target: (R, B, C, H, W) the clean images. noise: (R, S, B, L) standard
-    normal, for the samples of the codes. reference: (R, B, L) standard normal, for objectives with ``draws``, else
-    None. label: (R, B) int64, for a conditional model, else None.
+    The first axis R of each part is over the replicas.
+
+    corrupted: (R, B, C, H, W) the images to encode.
+    target: (R, B, C, H, W) the clean images.
+    noise: (R, S, B, L) standard normal numbers, for the samples of the codes.
+    reference: (R, B, L) standard normal numbers, for objectives with ``draws``, else None.
+    label: (R, B) int64, for a conditional model, else None.
     """
 
     corrupted: Tensor
@@ -41,7 +45,10 @@ class Batch(NamedTuple):
 
 
 class Cohort:
-    """Replicas that train in one program, with their optimizers, random generators and best weights so far."""
+    """Replicas that train in one program.
+
+    It has their optimizers, their random generators and their best weights so far.
+    """
 
     def __init__(self, config: TrainConfig, data: Data, feed: Feed, seeds: list[int], engine: Engine) -> None:
         self.config = config
@@ -71,7 +78,7 @@ class Cohort:
             return {name: module.to(self.device) for name, module in modules.items()}
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        # What is captured into a CUDA graph must keep its step count on the device.
+        # A CUDA graph repeats only work on the device, so Adam must count its steps there.
         capturable = self.device.type == "cuda"
         rate = self.config.learning_rate
         optimizers: dict[str, torch.optim.Optimizer] = {
@@ -85,9 +92,11 @@ class Cohort:
         return optimizers
 
     def train_epoch(self, most_steps: int | None = None) -> Values:
-        """One pass over the train split in an order of each replica's own; the mean loss of each replica.
+        """Train for one epoch, and give the mean loss of each replica, in nats per image.
 
-        most_steps: for a trial of what a step costs; the losses then say nothing.
+        Each replica takes the train split in an order of its own.
+
+        most_steps: a limit of the steps, to measure the cost of one; the losses then have no meaning.
         """
         self.replicas.train(True)
         n = len(self.data.train)
@@ -100,7 +109,11 @@ class Cohort:
         return tuple((self.total / n).tolist())
 
     def _step(self, raw: Tensor, label: Tensor | None) -> None:
-        """One update of each replica on its images (R, B, C, H, W), as stored, and their labels (R, B) if needed."""
+        """Update each replica once.
+
+        raw: (R, B, C, H, W) its images, as stored.
+        label: (R, B) int64, for a conditional model.
+        """
         x = scaled(raw)
         noise = self._code_noise(x, self.config.objective.samples, self.generators)
         reference = self._reference(x, self.generators)
@@ -118,7 +131,10 @@ class Cohort:
         self.optimizers[name].step()
 
     def _loss(self, models: Models, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The mean loss of one replica's part of a batch, (), and one sample of its codes (B, L)."""
+        """Compute the mean loss of one replica on its batch, (), in nats per image.
+
+        The second value is a sample of its codes, (B, L).
+        """
         low = self.config.precision == "bfloat16"
         with torch.autocast(batch.target.device.type, torch.bfloat16, enabled=low):
             output = models["model"](batch.corrupted, batch.noise, batch.label)
@@ -143,11 +159,14 @@ class Cohort:
 
     @torch.no_grad()
     def score(self, split: str) -> dict[str, Values]:
-        """All metrics of the replicas on a split, named ``split/metric``, a value per replica.
+        """Measure all metrics on a split, a value for each replica.
 
-        Images go in clean, except for the loss and the denoising metrics of a trial that corrupts. elbo and loss
-        decode samples of the code, mse and bce the code mean. The noise is the same at every call, so that epochs
-        compare, and so is the loss: a warm-up or a rising capacity is taken at its end.
+        Their names are ``split/metric``.
+        Only the loss and the denoising metrics are of corrupted images. elbo and loss decode samples of the code, mse
+        and bce its mean. To make epochs comparable, the noise is the same at every call, and the loss takes a warm-up
+        or a rising capacity at its final value.
+
+        split: "val" or "test".
         """
         self.replicas.train(False)
         index: NDArray[np.int64] = getattr(self.data, split)
@@ -159,7 +178,7 @@ class Cohort:
         codes: list[Tensor] = []
         for places, raw in zip(indices, self.feed.batches(indices), strict=True):
             x = scaled(raw)
-            # One sample more is drawn than is used: val metrics have been of these numbers since the first release.
+            # Drawing one sample fewer would change the numbers, and all val metrics since the first release with them.
             noise = self._code_noise(x, self.config.objective.samples + 1, generators)[:, :-1]
             corrupted, reference = self._corrupt(x, generators), self._reference(x, generators)
             batch = Batch(corrupted, x, noise, reference, self._label(places))
@@ -172,9 +191,9 @@ class Cohort:
         return {f"{split}/{name}": metrics[name] for name in self.config.metric_names()}
 
     def _terms(self, models: Models, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Sums over one replica's images of what is a mean per image, and the codes (B, L).
+        """Sum each metric over one replica's images; give the codes (B, L), too.
 
-        Of a codebook the entries (B, G).
+        With a codebook, its entries (B, G) take the place of the codes.
         """
         objective, x = self.config.objective, batch.target
         output = models["model"](x, batch.noise, batch.label, decode_mean=True)
@@ -197,7 +216,10 @@ class Cohort:
         return {name: values.sum() for name, values in terms.items()}, codes
 
     def _code_metrics(self, codes: NDArray[Any], index: NDArray[np.int64]) -> dict[str, Values]:
-        """Metrics on the codes (R, N, L) of the images at ``index``; of a codebook, on its entries (R, N, G)."""
+        """Measure the metrics on codes.
+
+        codes: (R, N, L) of the images at ``index``; with a codebook, its entries (R, N, G).
+        """
         if self.config.code.spatial:
             return {"perplexity": tuple(perplexity(of_one) for of_one in codes)}
         metrics = {
@@ -210,7 +232,10 @@ class Cohort:
         return metrics
 
     def _source(self, codes: NDArray[np.floating], index: NDArray[np.int64]) -> Source:
-        """What a monitor draws from: the codes (N, L) of the images at ``index``, encoded already."""
+        """Make the source from which a monitor draws.
+
+        codes: (N, L) of the images at ``index``, already encoded.
+        """
 
         def encode(places: NDArray[np.int64]) -> Posterior:
             return Posterior(codes[places])
@@ -219,9 +244,12 @@ class Cohort:
         return Source(encode, len(index), factors, tuple(self.config.data.factor_sizes))
 
     def keep_best(self, epoch: int, val_losses: Values) -> None:
-        """Remember each replica's weights if its val loss is its lowest so far, or if losses cannot be compared."""
+        """Remember each replica's weights if its val loss is its lowest so far.
+
+        Where losses of two epochs cannot be compared, the newest weights are remembered.
+        """
         for r, value in enumerate(val_losses):
-            # One of -inf, which is none, would stay the lowest for ever.
+            # A diverged loss of -inf would stay the lowest for ever, so only finite ones count.
             if -inf < value < self.best_losses[r] or not self.config.objective.comparable:
                 self.best_losses[r], self.best_epochs[r] = value, epoch
                 for name, tensor in self.replicas.state("model").items():
@@ -233,7 +261,7 @@ class Cohort:
             tensor.copy_(self.best[name])
 
     def models(self) -> Iterable[Autoencoder]:
-        """Each replica as a module of its own, in evaluation mode."""
+        """Yield each replica as a separate module, in evaluation mode."""
         state = self.replicas.state("model")
         for r in range(len(self.seeds)):
             with torch.random.fork_rng(devices=[]):
@@ -263,10 +291,10 @@ class Cohort:
 
 
 def _normal(shape: tuple[int, ...], device: torch.device, generators: list[torch.Generator]) -> Tensor:
-    """Standard normal (R, *shape), each replica's part from its own generator."""
+    """Draw standard normal (R, *shape), each replica's part from its own generator."""
     return torch.stack([torch.randn(shape, generator=generator, device=device) for generator in generators])
 
 
 def _mse(objective: Objective, logits: Tensor, x: Tensor) -> Tensor:
-    """Squared error per pixel of each image, (B,)."""
+    """Compute the squared error per pixel of each image, (B,)."""
     return ((pixels(logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)

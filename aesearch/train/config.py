@@ -1,4 +1,4 @@
-"""The configuration of a trial: everything that decides what is trained."""
+"""Configuration of a trial."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,17 +18,30 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One point of a search space: everything that decides what is trained, for ``replicas`` seeds at once.
+    """Configuration of a trial: one point of the search space.
 
-    bottleneck: by default the code that the objective is for, Plain() or Gaussian(). noise_factor: standard deviation
-    of the Gaussian noise that is added to the input (pixels in [0, 1]) before encoding; the target stays clean.
-    corruption: another one than that. conditional: whether encoder and decoder are given the label. warmup: how the
-    regulariser's weight grows. learning_rate: of Adam. precision: of the matrix products in training; bfloat16 pays on
-    GPUs and on CPUs that have its instructions, and metrics are always measured in float32. replicas: how many seeds.
-    seed: replica r draws its weights, order of images and noise
-    from (seed, r), so that trials of one seed compare replica by replica. monitors: the cheap metrics on codes and
-    factors, measured at each epoch and at the end; by default mig and sap where the data has factors. scores: what else
-    is measured of the kept weights, once.
+    data: the data set.
+    network: the layers of encoder and decoder.
+    latent_dim: the length of the code; with a codebook, of its vectors.
+    objective: the training loss.
+    bottleneck: the kind of code; by default Gaussian() for variational objectives, and Plain() for others.
+    noise_factor: the standard deviation of Gaussian noise, added to the input (pixels in [0, 1]) before encoding; the
+    target stays clean.
+    corruption: another corruption of the input, instead of noise_factor.
+    conditional: True gives the label to encoder and decoder.
+    warmup: the schedule of the regulariser's weight; None keeps it at 1.
+    replicas: the number of seeds, all trained at once.
+    epochs: passes over the train split.
+    batch_size: images of each replica in a step.
+    learning_rate: that of Adam.
+    precision: that of matrix products in training. bfloat16 is faster on GPUs, and on CPUs with instructions for it;
+    metrics are always measured in float32.
+    seed: replica r draws its weights, order of images and noise from (seed, r), so that trials with the same seed can
+    be compared replica by replica.
+    monitors: cheap metrics on codes and factors, measured at each epoch and at the end; by default mig and sap where
+    the data has factors.
+    scores: further metrics, measured once, on the kept weights.
+    Raises UserError for values out of range, and for parts that do not combine.
     """
 
     data: Dataset
@@ -77,7 +90,7 @@ class TrainConfig:
         self._check_protocols()
 
     def check_score(self, score: Score | Comparison) -> None:
-        """Raise UserError where a model of this configuration cannot have the ``score``."""
+        """Raise UserError if a model of this configuration cannot have the ``score``."""
         score.check(self.data, self.objective)
         name = type(score).__name__
         if isinstance(score, CodeScore | Comparison) and self.code.spatial:
@@ -120,7 +133,8 @@ class TrainConfig:
             )
         if self.noise_factor and self.corruption:
             raise UserError(
-                f"noise_factor or corruption must be given, but got both; write corruption={self.corruption}"
+                f"noise_factor={self.noise_factor} and corruption={self.corruption} exclude each other; "
+                f"write corruption={self.corruption} alone"
             )
         if self.conditional and not self.data.classes:
             raise UserError(f"conditional=True needs data with labels, such as MNIST(), but got {self.data}")
@@ -149,18 +163,18 @@ class TrainConfig:
         names = [name for score in (*self.monitored, *self.scores) for name in score.names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise UserError(f"each metric must be measured once, but {', '.join(twice)} would be measured twice")
+            raise UserError(f"{', '.join(twice)} would be measured twice; remove one of the two scores")
         known: dict[str, Protocol] = {}
         for protocol in self.protocols:
             if known.setdefault(protocol.name, protocol).hash != protocol.hash:
                 raise UserError(
-                    f"protocols that differ must have names that differ, but two are named {protocol.name!r}; "
-                    'write replace(protocol, name="...")'
+                    f"two protocols that differ are named {protocol.name!r}; "
+                    'write replace(protocol, name="...") for one of them'
                 )
 
     @property
     def monitored(self) -> tuple[CodeScore, ...]:
-        """The metrics on codes and factors of each epoch, whether given or by the data."""
+        """Metrics on codes and factors of each epoch: those given, or the data's default."""
         if self.monitors is not None:
             return self.monitors
         known = any(size > 1 for size in self.data.factor_sizes.values()) and not self.code.spatial
@@ -168,27 +182,27 @@ class TrainConfig:
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
-        """Those that its metrics belong to."""
+        """Protocols of its monitors and scores."""
         scores = (score for score in (*self.monitored, *self.scores) if isinstance(score, CodeScore))
         return tuple(score.protocol for score in scores)
 
     @property
     def code(self) -> Bottleneck:
-        """The bottleneck, whether given or by the objective's kind."""
+        """Bottleneck: the one given, or the objective's default."""
         return self.bottleneck or (Gaussian() if self.objective.variational else Plain())
 
     @property
     def corrupts(self) -> Corruption | None:
-        """What is done to the input before it is encoded, if anything."""
+        """Corruption of the input before encoding, or None."""
         return GaussianNoise(self.noise_factor) if self.noise_factor else self.corruption
 
     def build(self) -> Autoencoder:
-        """The untrained model, with weights from torch's global generator."""
+        """Build the untrained model, with weights from torch's global generator."""
         classes = len(self.data.classes) if self.conditional else 0
         return Autoencoder(self.network, self.data.shape, self.latent_dim, self.code, classes)
 
     def metric_names(self) -> list[str]:
-        """The names, without their split, of the metrics that this configuration yields at each epoch."""
+        """List the metrics of each epoch, without their split."""
         names = ["loss", "mse", "perplexity" if self.code.spatial else "active_units"]
         if self.objective.likelihood == "bernoulli":
             names.append("bce")
@@ -201,6 +215,6 @@ class TrainConfig:
         return names + [name for monitor in self.monitored for name in monitor.names]
 
     def final_names(self, split: str) -> list[str]:
-        """The names, without their split, of all metrics of the kept weights on ``split``."""
+        """List all metrics of the kept weights on ``split``, without their split."""
         scored = [name for score in self.scores if split in score.splits for name in score.names]
         return self.metric_names() + scored

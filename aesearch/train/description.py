@@ -1,14 +1,14 @@
-"""Descriptions of configurations, which outlive the code that made them.
+"""Descriptions of configurations, which later releases can read.
 
-A description is plain JSON: of a dataclass its class and its fields by name, of a tuple a list, of another value its
-repr.
+A description is plain JSON. A dataclass becomes its class and its fields by name, a tuple a list, and any other value
+its repr.
 
     BetaVAE(beta=4.0)    {"class": "BetaVAE", "beta": "4.0", "likelihood": "'bernoulli'"}
 
-All fields are written down, with those at their defaults: a default that a later release changes is then seen as the
-change of the training that it is. A field that a later release adds is in no older description; it is no difference
-while it has its default, so that default must do what was done before. A field or a class that gets another name, and a
-field whose default does something new, need a migration.
+Fields at their defaults are written, too. If a later release changes a default, the change of the training is then
+seen. A field that a later release adds is in no older description. At its default it counts as no difference, so that
+default must do what was done before. A migration is needed for a field or a class that gets another name, and for a
+new field whose default does something new.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -23,11 +23,13 @@ ABSENT = "not there"
 
 
 class Migration(NamedTuple):
-    """A change of names between two formats.
+    """Change of names between two formats.
 
-    name: what is changed, such as "TrainConfig.noise_factor is TrainConfig.noise". release: the last one that wrote the
-    old form. change: the description of any dataclass in the old form to the new one; those it does not mean it returns
-    as they are.
+    name: the change in words, such as "TrainConfig.noise_factor is TrainConfig.noise".
+    release: the last release that wrote the old form.
+    why: the reason for the change.
+    change: function from the description of a dataclass in the old form to the new form. It is called for every
+    dataclass, and returns those that it does not concern as they are.
     """
 
     name: str
@@ -36,16 +38,16 @@ class Migration(NamedTuple):
     change: Callable[[Node], Node]
 
 
-# In order: each makes the next format of the one before. A format that a release wrote is never removed.
+# In order: each makes the next format from the one before. None is removed once a release has written its format.
 MIGRATIONS: tuple[Migration, ...] = ()
-# Format 1, of release 0.1.0, had no descriptions, only the repr or a hash of it: see first_format.
+# Format 1, of release 0.1.0, had no descriptions, but reprs or hashes of them: see first_format.
 DESCRIBED = 2
-# What is written.
+# The format that this release writes.
 FORMAT = DESCRIBED + len(MIGRATIONS)
 
 
 def describe(value: Any) -> Description:
-    """Describe a value with all fields of all its dataclasses."""
+    """Describe a value, with all fields of all its dataclasses."""
     if is_dataclass(value) and not isinstance(value, type):
         found: Node = {each.name: describe(getattr(value, each.name)) for each in fields(value)}
         return {"class": type(value).__qualname__, **found}
@@ -53,7 +55,7 @@ def describe(value: Any) -> Description:
 
 
 def text(description: Description) -> str:
-    """Write a description as Python does: ``BetaVAE(beta=4.0, likelihood='bernoulli')``."""
+    """Write a description as a repr: ``BetaVAE(beta=4.0, likelihood='bernoulli')``."""
     if isinstance(description, str):
         return description
     if isinstance(description, list):
@@ -79,7 +81,11 @@ def _everywhere(change: Callable[[Node], Node], description: Description) -> Des
 
 
 class Change(NamedTuple):
-    """A difference: the name of what differs, and the texts of what it was and is."""
+    """Difference of a field.
+
+    name: the path of the field, such as "config.batch_size".
+    was, now: its values as text.
+    """
 
     name: str
     was: str
@@ -90,9 +96,14 @@ class Change(NamedTuple):
 
 
 def changes(name: str, known: Description, value: Any) -> Iterator[Change]:
-    """Yield by name how ``value`` differs from what is ``known`` of an earlier one."""
+    """Yield the differences of ``value`` from an earlier value.
+
+    name: the path of the value, such as "config.objective".
+    known: the description of the earlier value.
+    """
     if isinstance(known, dict) and is_dataclass(value) and known["class"] == type(value).__qualname__:
-        # A protocol has constants of metrics that nobody measures here: what matters of it, a study's spec says.
+        # A protocol also has constants of metrics that are not measured here, so only its name is compared.
+        # A study's spec compares the constants of those that are measured.
         yield from field_changes(name, known, value, ("name",) if isinstance(value, Protocol) else None)
     elif (
         isinstance(known, list)
@@ -107,7 +118,12 @@ def changes(name: str, known: Description, value: Any) -> Iterator[Change]:
 
 
 def field_changes(name: str, known: Node, value: Any, only: Collection[str] | None = None) -> Iterator[Change]:
-    """Yield how the fields of a dataclass differ from what is ``known`` of an earlier one; ``only`` those of them."""
+    """Yield the differences of a dataclass's fields from an earlier value.
+
+    name: the path of the value.
+    known: the description of the earlier value.
+    only: the names of the fields to compare; None for all.
+    """
     now = {each.name: each for each in fields(value)}
     for each in [*known, *(one for one in now if one not in known)]:
         if each == "class" or (only is not None and each not in only):
@@ -122,6 +138,6 @@ def field_changes(name: str, known: Node, value: Any, only: Collection[str] | No
 
 
 def at_default(value: Any, one: "Field[Any]") -> bool:
-    """Return whether a field of ``value`` has its default; False where it has none."""
+    """Return True if a field of ``value`` has its default; False if it has none."""
     default = one.default if one.default_factory is MISSING else one.default_factory()
     return describe(getattr(value, one.name)) == describe(default)

@@ -1,4 +1,4 @@
-"""Ways to compute one training: the same numbers, at other speeds."""
+"""Engines: ways to compute a training, with the same numbers at different speeds."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,13 @@ from aesearch.errors import UserError
 
 @dataclass(frozen=True)
 class Engine:
-    """The way in which the replicas of a trial are computed; by default the one that is fast on a CPU.
+    """Way to compute the replicas of a trial; the default is fast on a CPU.
 
-    vmapped: whether all replicas are one program, or each has its own (vmap costs 1.3 to 1.8 times as much on a CPU).
-    graphed: whether a step is recorded as a CUDA graph and replayed. streaming: whether batches are copied to the
-    device ahead of their use; False keeps the whole data set there, None decides by the device's free memory.
+    vmapped: True runs all replicas as one program; False runs each by itself. On a CPU, vmap takes 1.3 to 1.8 times
+    as long.
+    graphed: True records a step as a CUDA graph and replays it.
+    streaming: True copies batches to the device ahead of their use; False keeps the whole data set there; None
+    chooses by the device's free memory.
     """
 
     vmapped: bool = False
@@ -28,7 +30,10 @@ def engine_for(device: torch.device) -> Engine:
 
 
 def checked(engine: Engine, device: torch.device) -> Engine:
-    """Give the ``engine`` back. Raises UserError where the ``device`` cannot run it."""
+    """Return the ``engine`` if the ``device`` can run it.
+
+    Raises UserError where it cannot.
+    """
     if engine.graphed and device.type != "cuda":
         raise UserError(f"graphed=True needs a GPU, but got device={str(device)!r}; write {Engine(engine.vmapped)}")
     return engine

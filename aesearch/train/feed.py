@@ -1,4 +1,7 @@
-"""Batches of images on the device: the whole data set lives there if it fits, else batches are copied ahead of use."""
+"""Feed of batches to the device.
+
+The whole data set stays on the device if it fits. Otherwise batches are copied ahead of their use.
+"""
 
 import queue
 import threading
@@ -10,12 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-AHEAD = 2  # batches that are copied before they are asked for
-SHARE = 0.5  # of the GPU's free memory that a data set may take
+AHEAD = 2  # batches that are copied ahead of their use
+SHARE = 0.5  # part of the GPU's free memory that a data set may take
 
 
 class Feed:
-    """The images of a data set, by index. ``streaming``: None decides by the device's free memory."""
+    """Images of a data set, by index, on the device.
+
+    images: (N, C, H, W), uint8 or float32.
+    device: where batches are needed.
+    streaming: True copies batches ahead of their use; False keeps all images on the device; None chooses by the
+    device's free memory.
+    """
 
     def __init__(
         self,
@@ -24,7 +33,7 @@ class Feed:
         streaming: bool | None = None,
     ) -> None:
         with warnings.catch_warnings():
-            # A memory map is read-only, and so is what the loop does with it.
+            # The loop only reads images, so a read-only memory map does no harm.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             self.images = torch.from_numpy(np.asarray(images))
         self.device = device
@@ -35,7 +44,10 @@ class Feed:
             self.images = self.images.to(device)
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each (R, B) of ``indices`` the images (R, B, C, H, W), as they are stored, on the device."""
+        """Yield batches of images (R, B, C, H, W), as stored, on the device.
+
+        indices: (R, B) of each batch.
+        """
         if not self.streaming:
             yield from map(self._gather, indices)
             return
@@ -78,5 +90,5 @@ def _drain(ready: "queue.Queue[Tensor | BaseException | None]") -> None:
 
 
 def scaled(raw: Tensor) -> Tensor:
-    """Stored images as the model sees them: uint8 become float32 in [0, 1], floats stay."""
+    """Scale stored images for the model: uint8 to float32 in [0, 1]; floats stay."""
     return raw.to(torch.float32).div_(255) if raw.dtype == torch.uint8 else raw

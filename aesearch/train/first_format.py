@@ -1,7 +1,8 @@
-"""Format 1, of release 0.1.0: checkpoints have the repr of their configuration, studies a hash of such reprs.
+"""Format 1, of release 0.1.0.
 
-From a hash nothing can be read back. So what is here today is described as 0.1.0 would have described it, by the table
-of the classes and fields of then, which never changes.
+Its checkpoints have the repr of their configuration; its studies have a hash of such reprs. A hash cannot be read
+back. So today's value is described as 0.1.0 would have described it, and the results are compared. FIELDS lists the
+classes and fields of 0.1.0, so it never changes.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
@@ -84,7 +85,7 @@ FIELDS = {
         "epochs batch_size learning_rate precision seed monitors scores"
     ),
 }
-# The metrics of its protocols, and those of its ready ones that had fewer.
+# The metrics of protocols in 0.1.0, and of its built-in protocols with fewer metrics.
 METRICS = (
     "mig sap dci factor_vae beta_vae modularity explicitness irs mig_sup dcimig infomec total_correlation "
     "mutual_information"
@@ -94,10 +95,11 @@ FEWER = {"chen": "mig", "infogan_cr": "mig sap dci factor_vae beta_vae modularit
 
 @dataclass(frozen=True)
 class Form:
-    """What became of a class of 0.1.0.
+    """Link from a class of today to its form in 0.1.0.
 
-    kind: its name then. then: by the names of today's fields those of then. added: the descriptions of what migrations
-    have added to it.
+    kind: the name of the class in 0.1.0.
+    then: the names of fields in 0.1.0, by their names today.
+    added: descriptions of the fields that migrations have added.
     """
 
     kind: str
@@ -106,20 +108,23 @@ class Form:
 
 
 def as_first(value: Any) -> Description:
-    """Describe a value as 0.1.0 would have: the text of the description is the repr of then.
+    """Describe a value as 0.1.0 would have.
 
-    A field that was added since is left out where it does what was done before.
+    The text of the description is the repr in 0.1.0. A newer field is left out if it does what was done before.
     """
     return _as_first(value, _forms())
 
 
 def first_text(value: Any) -> str:
-    """Return the repr that 0.1.0 would have written of a value."""
+    """Return the repr that 0.1.0 would have written for a value."""
     return text(as_first(value))
 
 
 def _forms() -> dict[str, Form]:
-    """Find what has become of each class by a description whose fields have their own names as values."""
+    """List the classes of 0.1.0 by their names today.
+
+    Each class is migrated with the names of its fields as their values. The result shows the new name of each field.
+    """
     found = {}
     for kind, line in FIELDS.items():
         names: dict[str, Description] = {name: name for name in line.split()}
@@ -149,7 +154,7 @@ def _as_first(value: Any, forms: dict[str, Form]) -> Description:
             later[each.name] = now
     own = forms.get(kind.__qualname__) if _of_aesearch(kind) else None
     if own:
-        # What was removed since has no value any more, so the repr is another one.
+        # A field that was removed since has no value, so its text differs from any repr of 0.1.0.
         node = {name: node.get(name, ABSENT) for name in FIELDS[own.kind].split()}
     if isinstance(value, Protocol):
         known = FEWER.get(value.name, METRICS).split()
@@ -158,7 +163,10 @@ def _as_first(value: Any, forms: dict[str, Form]) -> Description:
 
 
 def _history(kind: type, forms: dict[str, Form]) -> tuple[dict[str, str], set[str], Node]:
-    """Of a class and those that it is made from: the names of then, what was added since, and by migrations."""
+    """Collect the history of a class and its bases since 0.1.0.
+
+    Gives the names of fields in 0.1.0, the names of newer fields, and the fields that migrations have added.
+    """
     then: dict[str, str] = {}
     added: Node = {}
     since: set[str] = set()

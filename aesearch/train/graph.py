@@ -1,6 +1,7 @@
-"""A training step as a CUDA graph: recorded once, replayed for every batch of its size.
+"""Training step as a CUDA graph, recorded once and replayed for each batch.
 
-A small model's step is hundreds of kernels of microseconds, and launching them one by one costs more than they do.
+A step of a small model is hundreds of kernels of a few microseconds each. Launching them one by one takes longer than
+running them.
 """
 
 import gc
@@ -9,13 +10,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WARM = 3  # steps that run as usual first, so that everything is allocated and chosen
+WARM = 3  # ordinary steps before the recording, in which memory is allocated and kernels are chosen
 
 StepFunction = Callable[[Tensor, Tensor | None], None]
 
 
 class Graphed:
-    """``step`` with its work recorded at its (WARM + 1)th full batch; batches of other sizes run as usual."""
+    """Training step that records itself as a CUDA graph.
+
+    The step is recorded at its full batch number WARM + 1, and replayed from then on. Batches of another size run as
+    ordinary steps.
+
+    step: the step to record.
+    generators: the random generators that it uses.
+    """
 
     def __init__(self, step: StepFunction, generators: list[torch.Generator]) -> None:
         self.step = step
@@ -26,7 +34,7 @@ class Graphed:
         self.inputs: tuple[Tensor, Tensor | None] | None = None
 
     def __call__(self, raw: Tensor, label: Tensor | None) -> None:
-        """As ``step``."""
+        """Run the step on images ``raw`` and their labels."""
         if self.inputs is None:
             self.inputs = (raw.clone(), None if label is None else label.clone())
         if raw.shape != self.inputs[0].shape:
@@ -50,7 +58,8 @@ class Graphed:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        # An older graph that is freed while this one is recorded would spoil it; other threads may use CUDA meanwhile.
+        # Freeing an older graph would break the recording, so collection is off.
+        # Other threads may use CUDA meanwhile, so only errors of this thread count.
         gc.collect()
         gc.disable()
         try:

@@ -1,4 +1,7 @@
-"""The training loop: a configuration in, the metrics of each epoch out, all replicas of a trial at once."""
+"""Training loop: from a configuration to the metrics of each epoch.
+
+All replicas of a trial train at once.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,17 +24,20 @@ from aesearch.train.config import TrainConfig
 from aesearch.train.engine import Engine, checked, engine_for
 from aesearch.train.feed import Feed, scaled
 
-REPEATS = 3  # of a probe's measurements, of which the median counts
+REPEATS = 3  # measurements of a probe, whose median is taken
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished trial leaves. The weights are those of each replica's epoch with the lowest val/loss.
+    """Result of a finished training.
 
-    metrics: val/* and test/* of those weights, a value per replica. epochs: the selected epoch of each replica.
-    weights: parameters and buffers by name, each (R, ...), on the CPU. references: what noise and the factors
-    themselves score, for metrics that have a protocol. protocols: what those are, by name, and
-    which metrics belong to them.
+    Each replica keeps the weights of its epoch with the lowest val/loss.
+
+    metrics: val/* and test/* of those weights, a value for each replica.
+    epochs: the selected epoch of each replica.
+    weights: parameters and buffers by name, each (R, ...), on the CPU.
+    references: scores of noise and of the true factors, for metrics that have a protocol.
+    protocols: those protocols by name, with their metrics.
     """
 
     metrics: Mapping[str, Values]
@@ -43,10 +49,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a trial, counted from 1: its metrics (a value per replica) and what it cost in seconds.
+    """Epoch of a trial that has ended.
 
-    result is set on the last epoch of a training. checkpoint: what the training can go on from, taken when it is
-    called, which must be before the next epoch is asked for.
+    number: counted from 1.
+    metrics: a value for each replica, by name.
+    train_seconds, metric_seconds: the times of its training and of its metrics.
+    result: set on the last epoch of a training, else None.
+    checkpoint: function that takes a checkpoint of this epoch; call it before asking for the next epoch.
     """
 
     number: int
@@ -58,7 +67,7 @@ class Epoch:
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A replica's loss became NaN or infinite, so its trial cannot be finished."""
+    """Loss of a replica that became NaN or infinite, which ends its trial."""
 
 
 def train(
@@ -72,18 +81,19 @@ def train(
     ends: Callable[[Mapping[str, Values]], bool] | None = None,
     replicas: range | None = None,
 ) -> Iterator[Epoch]:
-    """Train all replicas of ``config`` on ``data``, yielding after each epoch.
+    """Train all replicas of ``config`` on ``data``, and yield each epoch.
 
-    engine: by default the fast one of the device: on a GPU one vmapped program, replayed as a CUDA graph, trains all
-    replicas; on a CPU each has its own, with the same numbers.
-    cache: a folder for what scores compute once for many trials.
-    start: a checkpoint to go on from; on a CPU the epochs after it are, to the bit, those of a training that was never
-    interrupted.
-    ends: told the metrics of each epoch before the last, whether this one is the last.
-    replicas: only those.
+    engine: by default the fast one for the device. On a GPU, all replicas train in one vmapped program, replayed as a
+    CUDA graph; on a CPU each replica trains by itself, with the same numbers.
+    cache: a folder for values that scores compute once for many trials.
+    start: a checkpoint from which to resume. On a CPU, the epochs after it are bit for bit those of a training
+    without interruption.
+    ends: function that gets the metrics of each epoch before the last, and returns True to end the training there.
+    replicas: the numbers of the replicas to train; by default all.
 
-    Raises NonFiniteLossError at the end of the epoch in which a loss diverged, or of the last where no val/loss was
-    finite; ValueError for another's checkpoint; UserError for an engine that the device cannot run.
+    Raises NonFiniteLossError at the end of the epoch in which a training loss diverged, and at the last epoch where a
+    replica never had a finite val/loss. Raises ValueError for a checkpoint of another training, and UserError for an
+    engine that the device cannot run.
     """
     members = replicas or range(config.replicas)
     cohorts = _cohorts(config, data, torch.device(device), members, engine)
@@ -111,7 +121,7 @@ def train(
 
 
 def _check_kept(cohorts: list[Cohort], replicas: range) -> None:
-    """Raise NonFiniteLossError where a replica has no weights but those that it began with."""
+    """Raise NonFiniteLossError if a replica never had a finite val/loss."""
     epochs = [epoch for cohort in cohorts for epoch in cohort.best_epochs]
     if 0 in epochs:
         raise NonFiniteLossError(f"the val loss of replica {replicas[epochs.index(0)]} was not finite after any epoch")
@@ -133,7 +143,14 @@ def _cohorts(
 
 @dataclass(frozen=True)
 class Costs:
-    """What a training costs, in seconds: a step of all replicas, an epoch beside its steps, the end; what it leaves."""
+    """Costs of a training, as measured by a probe.
+
+    step: seconds of a step of all replicas.
+    epoch: seconds of an epoch without its steps.
+    end: seconds of all that follows the last epoch.
+    result: the result of the probe, whose size is that of a training's; None where the end was not measured.
+    checkpoint: the state of the probe, whose size is that of a training's checkpoint.
+    """
 
     step: float
     epoch: float
@@ -150,9 +167,13 @@ def probe(
     cache: Path | None = None,
     ends: bool = True,
 ) -> Costs:
-    """Measure what a training of ``config`` costs by its first ``steps`` steps; a few come before to warm up.
+    """Measure the costs of a training of ``config`` by a few steps.
 
-    ends: whether to measure the end too, of models that have learned next to nothing.
+    Three steps before them warm up.
+
+    steps: the number of steps to measure, or an epoch's, if that is smaller.
+    cache: a folder for values that scores compute once for many trials.
+    ends: True measures the end too, on models that have learned almost nothing.
     """
     device = torch.device(device)
     cohorts = _cohorts(config, data, device, range(config.replicas))
@@ -168,14 +189,14 @@ def probe(
 
     _epochs(cohorts, 3)
     possible = max(1, min(steps, -(-len(data.train) // config.batch_size) - 1))
-    # With two numbers of steps: the difference leaves out what an epoch costs once.
+    # Each epoch has a fixed cost, so the difference of a long and a short one gives the cost of a step.
     few, many = (median(timed(partial(_epochs, cohorts, n))[0] for _ in range(REPEATS)) for n in (1, 1 + possible))
     step = max(many - few, 0.0) / possible
     metrics, losses = timed(lambda: _joined([cohort.score("val") for cohort in cohorts]))
     for cohort, values in zip(cohorts, _split(losses["val/loss"], [c.seeds for c in cohorts]), strict=True):
         cohort.keep_best(1, values)
     if ends and cache:
-        # What noise and the factors score is computed once for many trials.
+        # The references are computed once for many trials, so they are no cost of this one.
         references((*config.monitored, *config.scores), next(iter(_trained(cohorts[0], cache))))
     end, result = timed(lambda: _result(cohorts, cache)) if ends else (0.0, None)
     return Costs(step, max(few - step, 0.0) + metrics, end, result, snapshot(cohorts))
@@ -191,12 +212,18 @@ def _checkpoint(epoch: int, cohorts: list[Cohort]) -> Checkpoint:
 
 
 def replica_seed(seed: int, replica: int) -> int:
-    """What a replica draws its weights, orders and noise from."""
+    """Compute the seed of a replica.
+
+    From it the replica draws its weights, the order of images, and noise.
+
+    seed: that of the configuration.
+    replica: the number of the replica, from 0.
+    """
     return int(np.random.SeedSequence((seed, replica)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _joined(parts: list[dict[str, Values]]) -> dict[str, Values]:
-    """The values of all cohorts, in the order of the replicas."""
+    """Join the values of all cohorts, in the order of the replicas."""
     return {name: tuple(value for part in parts for value in part[name]) for name in parts[0]}
 
 
@@ -222,7 +249,7 @@ def _result(cohorts: list[Cohort], cache: Path | None) -> Result:
 
 
 def _trained(cohort: Cohort, cache: Path | None) -> Iterator[Trained]:
-    """Each replica of a cohort, as scores see it."""
+    """Yield each replica of a cohort in the form that scores take."""
 
     def images(index: NDArray[np.int64]) -> Tensor:
         (raw,) = cohort.feed.batches([torch.from_numpy(index)[None]])

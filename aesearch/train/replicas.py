@@ -1,4 +1,4 @@
-"""R models of one shape as one callable."""
+"""Replicas: R models of one shape as one callable."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -13,7 +13,12 @@ Arguments = Tensor | None | tuple[Tensor | None, ...]
 
 
 class Replicas:
-    """Named modules, R of each: plain calls for R = 1, one vmapped program for more."""
+    """Named modules, R of each.
+
+    R = 1 uses plain calls; more use one vmapped program.
+
+    modules: the R modules of each name.
+    """
 
     def __init__(self, modules: Mapping[str, list[nn.Module]]) -> None:
         self.count = len(next(iter(modules.values())))
@@ -23,9 +28,9 @@ class Replicas:
             self.modules = {name: deepcopy(module).to("meta") for name, module in self.modules.items()}
 
     def __call__(self, function: Callable[..., Any], *args: Arguments) -> Any:
-        """``function(models, *args)`` for every replica.
+        """Call ``function(models, *args)`` for each replica.
 
-        args and results are tensors with a leading axis R, None, or tuples of these.
+        args: tensors with a first axis R, None, or tuples of these; so are the results.
         """
         if self.count == 1:
             outputs = function(self.modules, *tree_map(_first, args))
@@ -40,16 +45,19 @@ class Replicas:
         return lambda *inputs, **options: functional_call(self.modules[name], (params, buffers), inputs, options)
 
     def train(self, mode: bool) -> None:
-        """Training mode, or evaluation mode, of all modules."""
+        """Set all modules to training mode if ``mode`` is True, else to evaluation mode."""
         for module in self.modules.values():
             module.train(mode)
 
     def parameters(self, name: str) -> list[Tensor]:
-        """The parameters of a module; with R > 1 each is (R, ...)."""
+        """List the parameters of a module; with R > 1 each is (R, ...)."""
         return list(self.modules[name].parameters()) if self.count == 1 else list(self.stacked[name][0].values())
 
     def state(self, name: str) -> dict[str, Tensor]:
-        """Parameters and buffers of a module, each (R, ...), sharing memory with it."""
+        """List parameters and buffers of a module by name, each (R, ...).
+
+        They share memory with the module.
+        """
         if self.count == 1:
             return {key: tensor.detach()[None] for key, tensor in self.modules[name].state_dict().items()}
         params, buffers = self.stacked[name]

@@ -167,7 +167,7 @@ def test_a_nonnegative_code_is_the_plain_one_clipped():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VectorQuantized(codes=1), "at least 2 codes"),
+        (lambda: VectorQuantized(codes=1), "codes must be at least 2, but got codes=1"),
         (lambda: VectorQuantized(codebook="emma"), "did you mean ema"),
         (lambda: VectorQuantized(commitment=0.0), "commitment > 0"),
         (lambda: VampPrior(0), "components must be at least 1"),

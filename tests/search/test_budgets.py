@@ -162,6 +162,6 @@ def test_a_model_that_was_not_kept_says_why(tmp_path):
     from aesearch.model import load_model
 
     ledger, _ = finished(tmp_path, [3.0, 1.0], keep=1)
-    with pytest.raises(UserError, match=r"a model must have been kept, but of .*: the trial was neither on the front"):
+    with pytest.raises(UserError, match=r"the model in .* was not kept: the trial was neither on the front"):
         load_model(ledger.record(0).artifacts)
     ledger.close()

@@ -235,7 +235,7 @@ def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
     ledger, _ = search(study, in_tmp, data_root)
     assert ledger.counts() == {"COMPLETE": 2}
     folder = ledger.record(0).artifacts
-    with pytest.raises(UserError, match="must be of aesearch's own types, but got type 'Shrunk'"):
+    with pytest.raises(UserError, match="type 'Shrunk' of a saved configuration is not one of aesearch's own types"):
         load_model(folder)
     config = study.config(ledger.trials()[0])
     assert load_model(folder, config=config).network.decoder[0].in_features == config.latent_dim

@@ -128,8 +128,8 @@ def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
     assert remarks[1.0] == [f"{went_on} 0"]
     assert [line for line in remarks[2.0] if line.startswith("its process")] == [f"{went_on} 2", f"{went_on} 3"]
     passed = [line for line in remarks[2.0] if not line.startswith("its process")]
-    assert passed[0].startswith("the checkpoint epoch-000003.safetensors is passed over: ")
-    assert passed[1] == "the checkpoint epoch-000004.safetensors is passed over: only 3 epochs are in the history"
+    assert passed[0].startswith("the checkpoint epoch-000003.safetensors is skipped: ")
+    assert passed[1] == "the checkpoint epoch-000004.safetensors is skipped: the metrics of only 3 epochs are known"
     assert {beta: one.read("worker.json")["attempts"] for beta, one in records.items()} == {1.0: 2, 2.0: 3, 4.0: 2}
 
 

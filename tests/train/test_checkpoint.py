@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, few, tmp
     start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
     assert start.epoch == 1
     assert len(remarks) == 1
-    assert remarks[0].startswith("the checkpoint epoch-000002.safetensors is passed over: ")
+    assert remarks[0].startswith("the checkpoint epoch-000002.safetensors is skipped: ")
     damage(tmp_path / "epoch-000001.safetensors")
     start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
     assert start is None
@@ -126,7 +126,7 @@ def test_one_of_another_configuration_is_passed_over(few, tmp_path):
 def test_one_of_other_replicas_is_refused(few, tmp_path):
     interrupted(CONFIG, few, tmp_path, 1)
     start, _ = read_checkpoint(tmp_path, CONFIG, known=9)
-    with pytest.raises(ValueError, match="same configuration, replicas and kind of device"):
+    with pytest.raises(ValueError, match="another configuration, other replicas or another kind of device"):
         list(train(CONFIG, few, engine=Engine(vmapped=True), start=start))
 
 
@@ -176,4 +176,4 @@ def test_a_checkpoint_of_an_older_or_a_newer_format(tiny, tmp_path):
     rewrite(tmp_path, format=FORMAT + 1, config=describe(CONFIG))
     start, remarks = read_checkpoint(tmp_path, CONFIG, known=9)
     assert start is None
-    assert "a newer release wrote it" in remarks[0]
+    assert f"a newer release wrote it: its format is {FORMAT + 1}, but {FORMAT} is the last known" in remarks[0]

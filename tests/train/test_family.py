@@ -202,7 +202,7 @@ def test_an_adversarial_objective_keeps_its_last_epoch(few):
         (
             VAE(),
             {"noise_factor": 0.1, "corruption": Masking()},
-            "noise_factor or corruption must be given, but got both",
+            r"noise_factor=.* and corruption=.* exclude each other; write corruption=.* alone",
         ),
         (VAE(), {"conditional": True}, "conditional=True needs data with labels"),
         (VAE(), {"corruption": "masking"}, "corruption must be a Corruption, such as Masking"),
