@@ -1,6 +1,6 @@
 """Hyperparameter studies of autoencoders: search, train, judge.
 
-The names that a study file needs. They load on first use, so that ``import aesearch`` stays cheap.
+The names that a study file needs are here. They load on first use, so that ``import aesearch`` is fast.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where a name comes from; a data set's is aesearch.datasets.
+# The module of each name; data sets are found in aesearch.datasets.
 _HOMES = {
     "Model": "aesearch.model",
     "load_model": "aesearch.model",
@@ -76,7 +76,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    # Other names in lower case are modules, which are not worth loading the data sets for.
+    # Names in lower case are modules, so the slow import of the data sets is skipped for them.
     if name[0].isupper() and name in _data_sets():
         return getattr(import_module("aesearch.datasets"), name)
     raise AttributeError(f"module 'aesearch' has no attribute {name!r}")
@@ -87,7 +87,7 @@ def __dir__() -> list[str]:
 
 
 def _data_sets() -> list[str]:
-    """The names of the data sets, each a value that a study file may write."""
+    """List the names of the data sets, which a study file may use."""
     datasets = import_module("aesearch.datasets")
     values = {name: getattr(datasets, name) for name in datasets.__all__}
     return [name for name, value in values.items() if isinstance(value, type) and issubclass(value, datasets.Dataset)]

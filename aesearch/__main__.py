@@ -1,4 +1,7 @@
-"""The command line: ``python -m aesearch``. Each command imports what it needs, so that ``--help`` is instant."""
+"""Command line: ``python -m aesearch``.
+
+Each command imports what it needs when it is called, so that ``--help`` is instant.
+"""
 
 import os
 import sys
@@ -9,7 +12,10 @@ from aesearch.errors import UserError, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. The exit status: 0 done, 1 no trial completed, 2 unusable input, 130 interrupted."""
+    """Run a command and return its exit status.
+
+    0: done. 1: no trial completed. 2: unusable input. 130: interrupted.
+    """
     parser = make_parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -25,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("aesearch: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output, such as head, has enough; nothing more can be said, not even at exit.
+        # The reader of the output, such as head, has closed it; Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status

@@ -115,7 +115,7 @@ def test_small_studies_are_not_asked_about(data_root):
 
 
 def test_what_does_not_fit_is_refused(data_root):
-    with pytest.raises(UserError, match="a trial must fit on the machine, but it needs cpus=10000"):
+    with pytest.raises(UserError, match="a trial does not fit on the machine: it needs cpus=10000"):
         make_plan(make(space=space, cpus=10_000), data_root, 3)
 
 

@@ -96,7 +96,7 @@ def test_a_study_of_an_older_release_that_changed_is_refused(left, was, now, dif
     (left / "old.py").write_text(text.replace(was, now))
     with pytest.raises(UserError) as caught:
         Ledger.open(load_study(left / "old.py"), left / "home")
-    assert f"must not change, but of old {difference}" in str(caught.value)
+    assert f"the study old has changed since it began: {difference}" in str(caught.value)
 
 
 GO_ON = """
@@ -201,6 +201,9 @@ def test_a_study_is_refused_where_a_release_changes_numbers(later):
     (first, (first_remark,)), (today, (remark,)) = later(changed)
     assert "config.batch_size was 128, is 64" in first
     assert "protocols was epoch 3dd9f650, is epoch " in first
-    assert "of old protocols.epoch.bins was 20, is 30; config.batch_size was 128, is 64; start a new one" in today
+    assert (
+        "old has changed since it began: protocols.epoch.bins was 20, is 30; config.batch_size was 128, is 64; undo"
+        in today
+    )
     assert "batch_size=64" in first_remark
     assert remark.endswith("it is of another configuration: config.batch_size was 128, is 64")

@@ -27,7 +27,7 @@ ASKED_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Job:
-    """What a call of ``run`` works with once everything is prepared."""
+    """Prepared parts that a call of ``run`` works with."""
 
     options: argparse.Namespace
     ledger: "Ledger"
@@ -37,19 +37,25 @@ class Job:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Search, then report. What is finished already, from an earlier call of the same command, is kept."""
+    """Search, then report.
+
+    Trials that an earlier call of the same command has finished are kept.
+    """
     with _interrupted_in_order(), _prepared(options) as job:
         return _finish(job, _search(job))
 
 
 @contextmanager
 def _prepared(options: argparse.Namespace) -> Iterator[Job]:
-    """Load the study and its data, and open its ledger and its MLflow store. Raises UserError before any training."""
+    """Load the study and its data, and open its ledger and its MLflow store.
+
+    Raises UserError before any training.
+    """
     study = overridden(options)
     if options.fork:
         study = _forked(study, options.fork)
 
-    # Only now: a wrong study file is to be told before the slow imports.
+    # These imports take seconds, so a wrong study file is reported before them.
     from aesearch.search.budgets import Budget
     from aesearch.search.cluster import Where
     from aesearch.search.ledger import Ledger
@@ -64,7 +70,7 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
     try:
         ledger.check_data(digests)
         if options.retry_failed:
-            print(f"{study.name}: {ledger.retry_failed()} failed trials are tried again")
+            print(f"{study.name}: {ledger.retry_failed()} failed trials will be tried again")
         short = options.time_budget is not None and options.time_budget <= ASKED_SECONDS
         if not (options.yes or options.address or short or ledger.trials()):
             _ask(study, data, ledger.total)
@@ -77,7 +83,10 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
 
 
 def _load_data(study: "Study", folder: Path) -> dict[str, str]:
-    """Load each data set of a study once, so that it is there before any trial. Returns their digests, by name."""
+    """Load each data set of a study once, so that it is there before any trial.
+
+    Returns the digests of the data sets by name.
+    """
     from aesearch.datasets import contents_checked
 
     digests = {}
@@ -91,7 +100,10 @@ def _load_data(study: "Study", folder: Path) -> dict[str, str]:
 
 
 def _search(job: Job) -> "Ended":
-    """Run the trials that are missing and compare all models; MLflow has it all when this returns."""
+    """Run the missing trials and compare all models.
+
+    When it returns, MLflow has all results, unless the tracker reports a problem.
+    """
     from aesearch.commands.progress import Progress
     from aesearch.search.driver import Ended, run_study
 
@@ -110,7 +122,7 @@ def _search(job: Job) -> "Ended":
 
 
 def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> "Ended":
-    """Measure what a study asks of all its models together, unless that is done."""
+    """Measure the comparisons of all models of a study, unless that is done."""
     from aesearch.records import merged
     from aesearch.records.results import local_results
     from aesearch.rescore import ACROSS, compare
@@ -136,7 +148,7 @@ def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> "En
 
 
 def _tell_remarks(ledger: "Ledger") -> None:
-    """Print why trials failed, and what else a person should know of them."""
+    """Print why trials failed, and the remarks on trials."""
     name = ledger.study.name
     for reason, times in ledger.failures().items():
         print(f"{name}: {times} failed: {reason}")
@@ -146,7 +158,7 @@ def _tell_remarks(ledger: "Ledger") -> None:
 
 
 def _finish(job: Job, end: "Ended") -> int:
-    """Say how the search ended and write the report of what there is. Returns the exit status."""
+    """Print how the search ended, write the report, and return the exit status."""
     from aesearch.search.driver import Ended
 
     ledger, name = job.ledger, job.ledger.study.name
@@ -166,18 +178,21 @@ def _finish(job: Job, end: "Ended") -> int:
 
 
 def _tell_missing(job: Job) -> None:
-    """Print what MLflow lacks, and how to send it later."""
+    """Print the trials that MLflow lacks, and the command that sends them later."""
     from aesearch.tracking import shown
 
     options, tracker, name = job.options, job.tracker, job.ledger.study.name
     what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
     home = "" if options.home == DEFAULT_HOME else f" --home {options.home}"
     command = f"python -m aesearch sync {name}{home}{store_option(shown(options.tracking_uri))}"
-    print(f"{name}: MLflow lacks {what}: {tracker.problem}; when it is back: {command}")
+    print(f"{name}: MLflow lacks {what}: {tracker.problem}; once it is back, run {command}")
 
 
 def _report(job: Job) -> None:
-    """Write the report, from MLflow or, where that is lost, from the records; register the model of the knee."""
+    """Write the report and register the model of the knee.
+
+    The report is made from MLflow or, where that cannot be reached, from the records.
+    """
     from aesearch.records.results import local_results
     from aesearch.tracking import read_study, shown
 
@@ -186,7 +201,7 @@ def _report(job: Job) -> None:
         try:
             results = read_study(options.tracking_uri, name)
         except UserError as error:
-            print(f"{name}: the report is of the records here: {error}")
+            print(f"{name}: the report is made from the local records, as MLflow cannot be read: {error}")
     page = write_report(results or local_results(ledger.folder), options.out)
     if results:
         if remark := job.tracker.add_report(page.parent):
@@ -198,7 +213,10 @@ def _report(job: Job) -> None:
 
 @contextmanager
 def _interrupted_in_order() -> Iterator[None]:
-    """SIGINT or SIGTERM interrupts once. Those that come while things are put in order would leave them half done."""
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt, and ignore later ones.
+
+    A second signal during the clean-up would leave the clean-up unfinished.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -217,7 +235,7 @@ def _interrupted_in_order() -> Iterator[None]:
 
 
 def _forked(study: "Study", name: str) -> "Study":
-    """A study of that name, which begins with the best trials of the one that the file is named after."""
+    """Make a study of another name that begins with the best trials of this one."""
     from dataclasses import replace
 
     from aesearch.study import Best
@@ -226,7 +244,10 @@ def _forked(study: "Study", name: str) -> "Study":
 
 
 def _ask(study: "Study", data: Path, trials: int) -> None:
-    """Have a person agree to more than an hour. Raises UserError where nobody does."""
+    """Ask a person to confirm a study that takes more than an hour.
+
+    Raises UserError where nobody confirms it.
+    """
     from aesearch.plan import lines, make_plan, quick
 
     if quick(study, data, trials) < ASKED_SECONDS:
@@ -238,5 +259,5 @@ def _ask(study: "Study", data: Path, trials: int) -> None:
     if sys.stdin.isatty() and input("Run it? [y/N] ").strip().lower() in ("y", "yes"):
         return
     raise UserError(
-        f"more than an hour must be agreed to, but {study.name} takes longer; write --yes or --time-budget 1h"
+        f"{study.name} takes more than an hour, and nobody has confirmed it; write --yes or --time-budget 1h"
     )

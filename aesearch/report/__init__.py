@@ -1,4 +1,7 @@
-"""The report of a study: what was found, in words, tables and figures. The only place that imports seaborn."""
+"""Report of a study: its findings in words, tables and figures.
+
+No other room may import seaborn.
+"""
 
 from pathlib import Path
 
@@ -12,12 +15,15 @@ __all__ = ["best_trial", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> Path:
-    """Write ``index.html``, ``report.md``, ``trials.csv``, ``replicas.csv`` and ``figures/*.png``; the page's path.
+    """Write the report of a study and return the path of its HTML page.
+
+    results: tables of the study.
+    folder: where ``index.html``, ``report.md``, ``trials.csv``, ``replicas.csv`` and ``figures/*.png`` are written.
 
     Raises UserError where no trial has ended.
     """
     if results.trials.empty:
-        raise UserError(f"a report needs a trial that has ended, but {results.info['name']} has none; run the study")
+        raise UserError(f"no trial of {results.info['name']} has ended, so there is nothing to report; run the study")
     folder.mkdir(parents=True, exist_ok=True)
     analysis = analyse(results)
     analysis.trials_table().to_csv(folder / "trials.csv", index=False)

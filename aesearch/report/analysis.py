@@ -1,4 +1,4 @@
-"""What a study found: the Pareto front, its knee and ends, how metrics move with parameters, what matters most."""
+"""Analysis of a study: Pareto front, knee, correlations and importances."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,13 +22,16 @@ HEADLINES = ("test/auroc", "test/perplexity")
 
 
 def number(value: Any) -> str:
-    """A number with four digits."""
+    """Format a number with four significant digits."""
     return f"{value:.4g}"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The findings about ``results``. A trial is named by its key; only complete trials are compared."""
+    """Findings about a study, each computed on first use and then kept.
+
+    A trial is named by its key. Only complete trials are compared.
+    """
 
     results: Results
 
@@ -39,11 +42,12 @@ class Analysis:
 
     @property
     def signs(self) -> list[int]:
-        """1 for a searched metric of which less is better, else -1."""
+        """The sign of each searched metric: 1 where less is better, else -1."""
         return [1 if direction == "minimize" else -1 for _, direction in self.results.info["metrics"]]
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
+        """The range of each swept parameter, by name."""
         return {name: json_to_distribution(text) for name, text in self.results.distributions.items()}
 
     @cached_property
@@ -60,28 +64,36 @@ class Analysis:
 
     @property
     def tested(self) -> list[str]:
-        """The metrics measured once, at the end."""
+        """The metrics on test, which are measured once, at the end of a trial."""
         return [name for name in self.measured if name.startswith("test/")]
 
     @property
     def bare(self) -> list[str]:
-        """Those of ``tested`` that no protocol has put its name before: what is measured of every trial."""
+        """The metrics on test whose names have no prefix of a protocol.
+
+        These are measured of every trial.
+        """
         prefixes = tuple(f"test/{protocol}." for protocol in self.results.protocols)
         return [name for name in self.tested if not name.startswith(prefixes)]
 
     @cached_property
     def own_kinds(self) -> tuple[MetricKind, ...]:
-        """What the metrics of the study's own scores are."""
+        """The descriptions of the metrics that the study file itself defines."""
         return tuple(MetricKind(**known) for known in self.results.info.get("kinds", []))
 
     def kind(self, metric: str) -> MetricKind | None:
-        """What a metric is; None of a score of the study's own whose study was run before scores said it."""
+        """Find the description of a metric: its direction, unit and explanation.
+
+        Returns None for a metric of the study file whose study ran before scores declared their kinds.
+        """
         return find_metric(metric, self.own_kinds)
 
     def sign(self, metric: str) -> int:
-        """1 where less of a metric is better, by the search's direction where it is searched, else -1.
+        """Return 1 where less of a metric is better, else -1.
 
-        Raises UserError where nothing says what the metric is.
+        A searched metric has the direction of the search; any other that of its description.
+
+        Raises UserError where the metric has neither.
         """
         searched = dict(zip(self.metrics, self.signs, strict=True))
         name = metric.replace("test/", "val/", 1)
@@ -90,17 +102,21 @@ class Analysis:
         kind = self.kind(metric)
         if kind is None:
             raise UserError(
-                f"no MetricKind describes {metric}, so which direction of it is better is not known; give its score "
+                f"no MetricKind describes {metric}, so its better direction is unknown; give its score "
                 "kinds = (MetricKind(...),) and run the study again"
             )
         return kind.sign
 
     def test_name(self, metric: str) -> str:
+        """Rename a metric on val to the same metric on test."""
         return metric.replace("val/", "test/", 1)
 
     @property
     def headlines(self) -> list[str]:
-        """The metrics on test that the words and the heat map are about: the searched ones, and what a score is for."""
+        """The metrics on test that the sentences and the heat map are about.
+
+        These are the searched metrics and, where they were measured, those of ``HEADLINES``.
+        """
         searched = [self.test_name(metric) for metric in self.metrics]
         return list(dict.fromkeys([*searched, *(metric for metric in HEADLINES if metric in self.measured)]))
 
@@ -111,7 +127,7 @@ class Analysis:
 
     @cached_property
     def keeping(self) -> NDArray[np.bool_]:
-        """Which of the complete trials keep all bounds."""
+        """A mask of the complete trials, true where a trial keeps all bounds."""
         kept = np.ones(len(self.complete), bool)
         for name, kind, bound in self.constraints:
             values = self.complete[name].to_numpy(dtype=float)
@@ -125,18 +141,22 @@ class Analysis:
 
     @cached_property
     def front(self) -> list[int]:
-        """The Pareto-optimal of the feasible trials, along the first searched metric; with one metric, the best."""
+        """The Pareto-optimal feasible trials, in the order of the first searched metric.
+
+        With one searched metric this is the best trial.
+        """
         costs = self._costs(self.feasible)
         chosen = self.feasible[on_front(costs)] if len(costs) else self.feasible
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
     @cached_property
     def knee(self) -> int:
+        """The trial at the knee of the front; with one searched metric the best trial."""
         return self.front[knee(self._costs(self.complete.loc[self.front]))]
 
     @cached_property
     def shown(self) -> dict[str, int]:
-        """The trials whose pictures are shown, by what they are."""
+        """The trials whose pictures are shown, by their role, such as ``knee``."""
         if len(self.metrics) == 1:
             return {"best": self.knee}
         ends = {f"best {self.metrics[i]}": self._best(i) for i in range(2)}
@@ -150,9 +170,10 @@ class Analysis:
 
     @cached_property
     def importance(self) -> pd.DataFrame:
-        """The share of each metric's variance that each parameter explains (Optuna's estimate): metric x parameter.
+        """The share of each metric's variance that each parameter explains.
 
-        Empty with one parameter, or too few complete trials. Parameters that not all trials have are left out.
+        A row per searched metric on test, a column per parameter, estimated by Optuna's fANOVA. Empty with one
+        parameter, or with fewer than 4 complete trials. Parameters that only some trials have are left out.
         """
         tested = [self.test_name(metric) for metric in self.metrics]
         if len(self.complete) < LEAST_FOR_IMPORTANCE or len(self.distributions) < 2:
@@ -189,12 +210,16 @@ class Analysis:
         return [*order, *(name for name in self.distributions if name not in order)]
 
     def is_numeric(self, parameter: str) -> bool:
+        """Tell whether all values of a parameter are numbers."""
         distribution = self.distributions[parameter]
         choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
         return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
 
     def is_log(self, parameter: str) -> bool:
-        """Whether a parameter is searched on a log scale, or by choices that span a factor of 16 or more."""
+        """Tell whether a parameter belongs on a log axis.
+
+        It does where it is searched on a log scale, or where its choices span a factor of 16 or more.
+        """
         distribution = self.distributions[parameter]
         if isinstance(distribution, CategoricalDistribution) and self.is_numeric(parameter):
             choices = [float(choice) for choice in distribution.choices if choice is not None]
@@ -202,20 +227,29 @@ class Analysis:
         return bool(getattr(distribution, "log", False))
 
     def rank_correlation(self, parameter: str, metric: str) -> float:
-        """Spearman's rho of a numeric parameter with a metric over the complete trials; NaN where it is undefined."""
+        """Compute Spearman's rho of a numeric parameter with a metric.
+
+        It is taken over the complete trials, and is NaN where it is undefined.
+        """
         both = self.complete[[f"param:{parameter}", metric]].dropna().astype(float)
         if len(both) < 3 or (both.nunique() < 2).any():
             return float("nan")
         return float(spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
 
     def seed_spread(self, metric: str) -> tuple[float, float]:
-        """(median over trials of the range over seeds, range over trials of the medians) of a metric."""
+        """Compute the spread of a metric over seeds and over settings.
+
+        Returns the median over trials of the range over seeds, and the range over trials of the medians.
+        """
         within = (self.complete[f"{metric}_max"] - self.complete[f"{metric}_min"]).median()
         across = self.complete[metric].max() - self.complete[metric].min()
         return float(within), float(across)
 
     def trials_table(self) -> pd.DataFrame:
-        """The table of trials.csv: every trial, its parameters under their own names, its metrics with their range."""
+        """Make the table of trials.csv, with a row per trial.
+
+        It has the trial's state, its parameters under their own names, and each metric with its range.
+        """
         columns = ["trial", "state", "epochs", "seconds"]
         hidden = {*columns, "reason", "train_seconds", "metric_seconds"}
         renamed = {str(c): str(c).removeprefix("param:") for c in self.results.trials.columns if str(c) not in hidden}
@@ -227,24 +261,26 @@ def _user_attr(name: str, trial: optuna.trial.FrozenTrial) -> float:
 
 
 def analyse(results: Results) -> Analysis:
-    """The findings about ``results``, each computed when it is first asked for."""
+    """Analyse the results of a study; each finding is computed on first use."""
     return Analysis(results)
 
 
 def best_trial(results: Results, metric: str | None = None) -> int:
-    """The complete trial that is best in a ``metric``, or the knee of the front (with one searched metric its best).
+    """Find the best complete trial of a study and return its key.
 
-    Raises UserError where no trial is complete, or the metric is not known.
+    metric: the metric that decides. None takes the knee of the front; with one searched metric the best trial.
+
+    Raises UserError where no trial is complete, where the metric is unknown, or where no complete trial has a value.
     """
     analysis = analyse(results)
     if analysis.complete.empty:
-        raise UserError("a model is taken of a complete trial, but the study has none")
+        raise UserError(f"no trial of {results.info['name']} is complete, so it has no model; run the study")
     if metric is None:
         return analysis.knee
     if metric not in analysis.measured:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
-    # Not all have what was measured after the search, or a value where one is defined.
+    # A metric that was measured after the search, or is undefined for some models, is missing in some trials.
     costs = (analysis.complete[metric] * analysis.sign(metric)).dropna()
     if costs.empty:
-        raise UserError(f"no complete trial has a value of {metric}, so none is the best in it")
+        raise UserError(f"no complete trial has a value of {metric}, so none is best in it; choose another metric")
     return int(costs.index[int(costs.to_numpy().argmin())])

@@ -1,4 +1,7 @@
-"""How sure the front is, given the spread over seeds: chances, intervals, comparisons of neighbours."""
+"""Certainty of the front, given the spread over seeds.
+
+Each trial gets a chance to be on the front, an interval and a comparison with its neighbour.
+"""
 
 from functools import cached_property
 
@@ -10,12 +13,15 @@ from aesearch.pareto import on_front
 from aesearch.report.analysis import Analysis, number
 from aesearch.seeds import locations
 
-CONTENDERS = 3  # trials that are shown where only one can be the best
-LIKELY = 0.05  # a chance of being on the front that is worth a word
+CONTENDERS = 3  # trials shown with one searched metric, where only one trial can be the best
+LIKELY = 0.05  # the least chance of being on the front with which a trial is named
 
 
 class Certainty:
-    """What the seeds of the feasible trials say of the searched metrics on val. Costs are to be minimised."""
+    """Statistics over the seeds of the feasible trials.
+
+    They are about the searched metrics on val, as costs: less is better.
+    """
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
@@ -23,13 +29,13 @@ class Certainty:
 
     @cached_property
     def _replicas(self) -> list[NDArray[np.float64]]:
-        """Costs (R_i, M) of each trial."""
+        """The costs of each trial, (R_i, M): its replicas by the searched metrics."""
         groups = dict(list(self.analysis.results.replicas.groupby("trial")))
         return [groups[key][self.analysis.metrics].to_numpy(dtype=float) * self.analysis.signs for key in self.keys]
 
     @property
     def known(self) -> bool:
-        """Whether any trial has two seeds or more, which say how much seeds matter."""
+        """True if some trial has two seeds or more, so that a spread over seeds is known."""
         return bool(self.keys) and max(map(len, self._replicas)) > 1
 
     @cached_property
@@ -38,19 +44,23 @@ class Certainty:
 
     @cached_property
     def chances(self) -> dict[int, float]:
-        """How likely each trial is on the front."""
+        """The chance of each trial to be on the front, by key."""
         return dict(zip(self.keys, on_front(self._draws).mean(0).tolist(), strict=True))
 
     @property
     def shown(self) -> list[int]:
-        """The front along its first metric; with one metric the best few, the best first."""
+        """The front in the order of its first metric; with one metric the best few."""
         if len(self.analysis.metrics) == 2:
             return self.analysis.front
         medians = {key: float(np.median(costs)) for key, costs in zip(self.keys, self._replicas, strict=True)}
         return sorted(self.keys, key=medians.__getitem__)[:CONTENDERS]
 
     def table(self) -> pd.DataFrame:
-        """A row per shown trial: its seeds, its chance, 95 % intervals, how likely it is better than the next row's."""
+        """Make the table of certainty, with a row per shown trial.
+
+        It has the number of seeds, the chance to be on the front, the 95 % interval of each searched metric, and the
+        chance to be better than the trial of the next row. Empty where no spread over seeds is known.
+        """
         if not self.known:
             return pd.DataFrame()
         shown, rows = self.shown, []
@@ -69,7 +79,7 @@ class Certainty:
         return pd.DataFrame(rows).fillna("")
 
     def sentences(self) -> list[str]:
-        """Which others could be on the front as well."""
+        """Name the trials whose place on or off the front is uncertain."""
         if not self.known:
             return []
         others = {key: chance for key, chance in self.chances.items() if key not in self.analysis.front}
@@ -79,11 +89,14 @@ class Certainty:
         found = []
         if shaky:
             found.append(
-                f"Given the spread over seeds it is less likely than not that trial{'s' if len(shaky) > 1 else ''} "
-                f"{', '.join(map(str, shaky))} would be {what} with ever more of them."
+                f"Uncertain: with many more seeds, trial{'s' if len(shaky) > 1 else ''} "
+                f"{', '.join(map(str, shaky))} would be {what} with a chance below 50 %{' each' * (len(shaky) > 1)}."
             )
         if likely:
             named = ", ".join(f"{key} ({others[key]:.0%})" for key in likely[:5])
             more = f" and {len(likely) - 5} more" if len(likely) > 5 else ""
-            found.append(f"Others that could be {what}: trial{'s' if len(likely) > 1 else ''} {named}{more}.")
+            found.append(
+                f"Other trials that could be {what}, with their chance: trial{'s' if len(likely) > 1 else ''} "
+                f"{named}{more}."
+            )
         return found

@@ -1,4 +1,4 @@
-"""Which code of a model knows which factor."""
+"""Maps of a model's codes to the factors of the data that they inform about."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,16 @@ from safetensors.numpy import load_file
 from aesearch.metrics import dci, mutual_information
 from aesearch.metrics.tables import entropies
 
-FITTED = 0.7  # of the items, for the trees; the others judge them
+FITTED = 0.7  # the share of the items that the trees are fitted on; the others test them
 
 
 class CodeMap(NamedTuple):
-    """What a model's L codes say of the K factors that vary.
+    """Information of a model's L codes about the K factors that vary.
 
-    information: (L, K) in shares of each factor's entropy. importance: (L, K) of DCI's boosted trees, in shares of each
-    factor. kl: (L,) of each code in nats. names: of the factors.
+    information: (L, K), mutual information as a share of each factor's entropy.
+    importance: (L, K), importance of each code to DCI's boosted trees, as a share of each factor.
+    kl: (L,), KL of each code in nats.
+    names: names of the K factors.
     """
 
     information: NDArray[np.float64]
@@ -28,7 +30,10 @@ class CodeMap(NamedTuple):
 
 
 def code_map(folder: Path) -> CodeMap | None:
-    """From the codes of val that a trial keeps in ``folder``; None where it keeps none, or no factors."""
+    """Compute the code map from the codes of val that a trial keeps in ``folder``.
+
+    Returns None where it keeps no codes, where they are not finite, or where no factor varies.
+    """
     path = folder / "reference.safetensors"
     kept = load_file(path) if path.exists() else {}
     if not {"codes", "factors", "kl"} <= kept.keys() or not np.isfinite(kept["codes"]).all():
@@ -39,7 +44,7 @@ def code_map(folder: Path) -> CodeMap | None:
     codes, factors = kept["codes"].astype(np.float64), kept["factors"][:, columns].astype(np.int64)
     cut = int(FITTED * len(codes))
     trees = dci(codes[:cut], factors[:cut], codes[cut:], factors[cut:]).importances
-    # A factor that is constant in the first part alone is left out there; a map needs all.
+    # dci leaves out a factor that is constant in the fitted part; the map needs every factor.
     if trees.shape[1] != len(columns):
         return None
     names = json.loads((folder / "info.json").read_text())["factors"]

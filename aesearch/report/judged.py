@@ -1,4 +1,4 @@
-"""Metrics that have a protocol: beside floor and ceiling, beside each other, beside what needs no labels."""
+"""Comparison of metrics with their floors and ceilings, and with each other."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,20 +9,23 @@ import pandas as pd
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
 
-# What disentanglement is traded for, shown among the rank correlations.
+# Disentanglement trades against these metrics, so the rank correlations include them.
 TRADED = ("test/mse", "test/elbo")
 LEAST_MODELS = 4
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the metrics of a study's models are worth. A column is one metric under one protocol, never two."""
+    """Comparison of the metrics of a study's models.
+
+    A column is one metric under one protocol.
+    """
 
     analysis: Analysis
 
     @cached_property
     def protocols(self) -> dict[str, str]:
-        """The protocol of each metric that has one, by the metric's name with its split."""
+        """The protocol of each metric that has one, by name, such as ``test/mig``."""
         return {
             f"{split}/{name}": protocol
             for protocol, known in self.analysis.results.protocols.items()
@@ -32,43 +35,59 @@ class Judged:
 
     @cached_property
     def without_labels(self) -> list[str]:
-        """Metrics of how models agree with each other, which need no factors; those over the whole study come first."""
+        """The metrics of agreement between models, which need no factors.
+
+        Those over the whole study come first.
+        """
         kinds = {name: self.analysis.kind(name) for name in self.analysis.measured}
         found = [name for name, kind in kinds.items() if kind and kind.compares]
         return sorted(found, key=lambda name: "." not in name)
 
     @cached_property
     def columns(self) -> list[str]:
-        """All metrics that are reported: those on test, and of the others those without labels."""
+        """All reported metrics: those on test, and those of agreement between models."""
         return [*self.analysis.tested, *self.without_labels]
 
     @cached_property
     def kinds(self) -> dict[str, MetricKind]:
-        """What the reported metrics are, by their names without split, protocol and number."""
+        """The descriptions of the reported metrics.
+
+        Their names are without split, protocol and number.
+        """
         found = filter(None, map(self.analysis.kind, self.columns))
         return {kind.name: kind for kind in found}
 
     @cached_property
     def labelled(self) -> list[str]:
-        """Metrics on test that have a floor and a ceiling."""
+        """The metrics on test that have a floor and a ceiling."""
         known = set(self.analysis.results.references["metric"])
         return [name for name in self.analysis.tested if name in known]
 
     @cached_property
     def references(self) -> dict[tuple[int, str], tuple[float, float]]:
-        """Floor and ceiling by (trial, metric): the floor depends on the size of the code."""
+        """The floor and the ceiling by trial and metric.
+
+        The floor depends on the code size, so trials differ.
+        """
         rows = self.analysis.results.references.to_dict("records")
         return {(row["trial"], row["metric"]): (float(row["floor"]), float(row["ceiling"])) for row in rows}
 
     def normalised(self, trial: int, metric: str) -> float:
-        """Where a trial's value is between the floor, 0, and the ceiling, 1; NaN where they do not differ."""
+        """Scale a trial's value so that the floor is 0 and the ceiling is 1.
+
+        Returns NaN unless the ceiling is above the floor.
+        """
         floor, ceiling = self.references.get((trial, metric), (0.0, 0.0))
         if not ceiling > floor:
             return float("nan")
         return (float(self.analysis.complete[metric][trial]) - floor) / (ceiling - floor)
 
     def table(self) -> pd.DataFrame:
-        """A row per metric: protocol, floor and ceiling of the first shown trial, each shown trial, both spreads."""
+        """Make the table of all reported metrics, with a row per metric.
+
+        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, and the spread
+        over seeds and over settings.
+        """
         rows = []
         first = next(iter(self.analysis.shown.values()))
         for metric in self.columns:
@@ -94,13 +113,16 @@ class Judged:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """A row per model, every replica of every complete trial, with its metrics."""
+        """The metrics of each model: a row per replica of each complete trial."""
         replicas = self.analysis.results.replicas
         return replicas[replicas["trial"].isin(self.analysis.complete.index)]
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
-        """Spearman's rho between metrics over the models; empty with fewer than two metrics or too few models."""
+        """Spearman's rho between metrics over the models.
+
+        Empty with fewer than two metrics or fewer than 4 models.
+        """
         traded = [name for name in TRADED if name in self.models and self.labelled]
         names = [name for name in [*self.labelled, *self.without_labels, *traded] if name in self.models]
         values = self.models[names].dropna(axis=1).astype(float)
@@ -110,18 +132,18 @@ class Judged:
         return values.corr(method="spearman")
 
     def spread(self) -> list[str]:
-        """What the seeds' span is beside that of the settings, over all metrics that have a protocol."""
+        """Compare the range over seeds with the range over settings, in a sentence."""
         shares = [within / across for within, across in map(self.analysis.seed_spread, self.labelled) if across > 0]
         if not shares or self.models.groupby("trial").size().max() < 2:
             return []
         return [
-            f"Of the {len(shares)} metrics with a protocol the span over seeds in the median trial is "
-            f"{min(shares):.0%} to {max(shares):.0%} of the span over all settings (median {np.median(shares):.0%}): "
-            "settings that differ by less than their seeds are not told apart."
+            f"For the {len(shares)} metrics with a protocol, the range over seeds in the median trial is "
+            f"{min(shares):.0%} to {max(shares):.0%} of the range over all settings (median {np.median(shares):.0%}). "
+            "Settings that differ by less than their seeds cannot be told apart."
         ]
 
     def agreements(self) -> list[str]:
-        """How well what needs no labels orders the models as the labelled metrics do, a sentence each."""
+        """Compare each metric without labels with the labelled ones, a sentence each."""
         sentences = []
         for name in self.without_labels:
             if name not in self.correlations:
@@ -133,21 +155,21 @@ class Judged:
             best = self.models.iloc[int(values.to_numpy().argmax())]
             places = [self._place(str(metric), float(best[str(metric)])) for metric in rho.index]
             sentences.append(
-                f"Without labels, {name} orders the {len(self.models)} models as the {len(rho)} labelled metrics do "
-                f"with Spearman {rho.min():+.2f} to {rho.max():+.2f} (median {rho.median():+.2f}; most with "
-                f"{rho.idxmax()}); the model that it would choose, of trial {int(best['trial'])}, is in the median "
-                f"place {int(np.median(places))} of {len(self.models)} by them."
+                f"{name}, which needs no labels, correlates over the {len(self.models)} models with the {len(rho)} "
+                f"labelled metrics by Spearman {rho.min():+.2f} to {rho.max():+.2f} (median {rho.median():+.2f}, most "
+                f"with {rho.idxmax()}). Its best model, of trial {int(best['trial'])}, has the median rank "
+                f"{int(np.median(places))} of {len(self.models)} by the labelled metrics."
             )
         return sentences
 
     def _place(self, metric: str, value: float) -> int:
-        """1 for the best model of a metric."""
+        """Compute the rank of a value of a metric among all models; 1 is the best."""
         others = self.models[metric].astype(float)
         sign = self.analysis.sign(metric)
         return 1 + int((sign * others < sign * value).sum())
 
     def definitions(self) -> list[str]:
-        """What each protocol is, in a line."""
+        """Define each protocol in a line."""
         lines = []
         for name, known in self.analysis.results.protocols.items():
             drawn = "all images, with replacement" if known["draws"] == "all" else "the split's images"
@@ -158,8 +180,8 @@ class Judged:
             lines.append(
                 f"Protocol {name} ({known['hash']}): fitted on at most {known['points']:,} of {drawn}, judged on "
                 f"{judged}; {known['codes']} codes{left}; MIG from {mig}; SAP by {known['sap']}; DCI by "
-                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: {NOISE}; ceiling: {FACTORS}; a "
-                "percentage says where between them a value is."
+                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: {NOISE}; ceiling: {FACTORS}. A "
+                "percentage gives the place of a value between floor (0 %) and ceiling (100 %)."
             )
         return lines
 

@@ -1,4 +1,4 @@
-"""The pages of a report: one self-contained HTML file, and the same as Markdown."""
+"""Pages of a report: one self-contained HTML file, and the same as Markdown."""
 
 import base64
 from pathlib import Path
@@ -13,9 +13,10 @@ from aesearch.report.judged import Judged
 
 
 def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Path:
-    """Write ``index.html`` and ``report.md`` below ``folder``; the path of the former.
+    """Write ``index.html`` and ``report.md``, and return the path of the HTML page.
 
-    figures: captions by the name of a PNG in ``folder/figures``.
+    figures: captions by the name of a PNG file in ``folder/figures``.
+    folder: where the pages are written.
     """
     content = {
         "info": analysis.results.info,
@@ -50,7 +51,7 @@ def _embed(path: Path) -> str:
 
 
 def _front_table(analysis: Analysis) -> pd.DataFrame:
-    """The front's trials: parameters, and every metric on test as median [least to most]."""
+    """Make the table of the front: parameters, and metrics as median [least to most]."""
     rows = []
     for key in analysis.front if len(analysis.complete) else []:
         row = analysis.complete.loc[key]
@@ -66,13 +67,13 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def _judged_table(analysis: Analysis) -> pd.DataFrame:
-    """All metrics with floor, ceiling and both spreads, where any has them."""
+    """Make the table of all metrics; empty where none has a floor and a ceiling."""
     judged = Judged(analysis)
     return judged.table() if len(analysis.complete) and judged.labelled else pd.DataFrame()
 
 
 def _trials_table(analysis: Analysis) -> pd.DataFrame:
-    """Every trial: state, parameters, the medians of all metrics that are searched or tested."""
+    """Make the table of all trials: state, parameters, medians of the metrics."""
     table = analysis.trials_table()
     metrics = [*analysis.metrics, *analysis.bare]
     columns = ["trial", "state", "epochs", "seconds", *analysis.distributions]

@@ -1,4 +1,4 @@
-"""The findings of a study in sentences, each with its numbers."""
+"""Findings of a study as sentences with their numbers."""
 
 from collections import Counter
 
@@ -9,31 +9,32 @@ from aesearch.report.analysis import Analysis, number
 from aesearch.report.certainty import Certainty
 from aesearch.report.judged import Judged
 
-# Unlike MIG, a value below this says that a parameter hardly orders a metric at all.
+# The least absolute rank correlation with which a metric is said to rise or fall.
 WEAK = 0.4
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 PROTOCOL = [
-    "A value is the median over a trial's replicas (seeds); brackets and bars give the least and the most.",
-    "Each replica is scored with the weights of its epoch of lowest val/loss. The search sees val; test is measured "
-    "once, at the end, with those weights. Images go in clean, unless the line on a metric says otherwise.",
+    "A value is the median over a trial's replicas (seeds). Brackets and bars give the least and the most.",
+    "Each replica is measured with the weights of its epoch of lowest val/loss. The search sees only val; test is "
+    "measured once, at the end, with the same weights. Inputs are clean, unless the line on a metric says otherwise.",
 ]
 CERTAINTY = (
-    "Chances and 95 % intervals are of the medians over ever more seeds: 2,000 draws of each trial's median, with a "
-    "spread drawn towards that of all trials (two degrees of freedom) and Student's tails. Seeds count as independent, "
-    "though all trials share them; an interval knows nothing of a metric's bounds."
+    "Chances and 95 % intervals are about the median that a trial would have with many more seeds. They come from "
+    "2,000 draws of that median, with the tails of Student's t distribution. The spread over seeds of a trial is "
+    "shrunk towards that of all trials, which counts as two degrees of freedom. Seeds count as independent, though all "
+    "trials share the same ones. Intervals ignore the bounds of a metric, such as 0 and 1."
 )
 
 
 def protocol(analysis: Analysis) -> list[str]:
-    """How to read the numbers of this study."""
+    """Explain how to read the numbers of this study, a line each."""
     certain = [CERTAINTY] if Certainty(analysis).known else []
     return PROTOCOL + certain + _glossary(analysis) + Judged(analysis).definitions()
 
 
 def _glossary(analysis: Analysis) -> list[str]:
-    """Which direction of the reported metrics is better, their units, and a line on each."""
+    """Explain the reported metrics: better directions, units, and a line on each."""
     kinds = Judged(analysis).kinds
     if not kinds:
         return []
@@ -51,7 +52,7 @@ def _glossary(analysis: Analysis) -> list[str]:
 
 
 def outcome(analysis: Analysis) -> str:
-    """What was run."""
+    """Count the trials by state, their replicas and their time, in a sentence."""
     trials = analysis.results.trials
     states = Counter(trials["state"]) if len(trials) else Counter()
     parts = [f"{states[state]} {word}" for state, word in STATES.items() if states[state]]
@@ -59,7 +60,8 @@ def outcome(analysis: Analysis) -> str:
     replicas = analysis.results.replicas.groupby("trial").size() if len(analysis.results.replicas) else None
     each = f", {_range(replicas)} replicas (seeds) each" if replicas is not None else ""
     return (
-        f"{len(trials)} trials: {', '.join(parts) or 'none finished'}{each}; {seconds / 60:.1f} trial minutes in all."
+        f"{len(trials)} trials: {', '.join(parts) or 'none finished'}{each}; {seconds / 60:.1f} minutes, summed over "
+        "the trials."
     )
 
 
@@ -69,7 +71,7 @@ def _range(counts: "pd.Series[int]") -> str:
 
 
 def failures(analysis: Analysis) -> list[str]:
-    """Why trials failed."""
+    """Give the reasons why trials failed, the most frequent first."""
     trials = analysis.results.trials
     if not len(trials):
         return []
@@ -78,7 +80,7 @@ def failures(analysis: Analysis) -> list[str]:
 
 
 def findings(analysis: Analysis) -> list[str]:
-    """What was found, a sentence or two each."""
+    """Write the findings, one or two sentences each."""
     if analysis.complete.empty:
         return ["No trial completed, so there is nothing to compare."]
     return [
@@ -99,7 +101,7 @@ def _bounds(analysis: Analysis) -> list[str]:
         return []
     bounds = " and ".join(f"{name} {kind} {number(bound)}" for name, kind, bound in analysis.constraints)
     kept = int(analysis.keeping.sum())
-    rest = "" if kept else "; as none has, what follows is of all"
+    rest = "" if kept else "; none does, so what follows is about all complete trials"
     return [f"{kept} of {len(analysis.complete)} complete trials have {bounds}{rest}."]
 
 
@@ -108,7 +110,7 @@ def _baselines(analysis: Analysis) -> list[str]:
         return []
     ratios = (analysis.complete["test/mse"] / analysis.complete["test/pca_mse"]).dropna()
     return [
-        f"test/mse is {number(ratios.min())} to {number(ratios.max())} times that of as many principal components "
+        f"test/mse is {number(ratios.min())} to {number(ratios.max())} times the error of PCA with the same code size "
         f"(median {number(ratios.median())})."
     ]
 
@@ -137,8 +139,9 @@ def _choice(analysis: Analysis) -> str:
     named = ", ".join(map(str, analysis.front))
     return (
         f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}. "
-        f"The knee, nearest to the best of both metrics on the front's scale, is trial {key} "
-        f"({_setting(analysis, key)}): {_values(analysis, key)}; medians, and the range over the replicas."
+        f"The knee is trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}; medians, with the range over "
+        "the replicas. The knee is the trial of the front that is nearest to the best value of both metrics, each "
+        "scaled to its range on the front."
     )
 
 
@@ -156,28 +159,28 @@ def _movements(analysis: Analysis) -> list[str]:
                 continue
             values = analysis.complete[metric]
             if abs(rho) < WEAK:
-                moves.append(f"{metric} hardly moves in order (Spearman {rho:+.2f})")
+                moves.append(f"{metric} shows no clear trend (Spearman {rho:+.2f})")
             else:
                 a, b = number(values[low].median()), number(values[high].median())
                 moves.append(f"{metric} {'rises' if rho > 0 else 'falls'} from {a} to {b} (Spearman {rho:+.2f})")
         if moves:
             ends = f"{number(column.min())} to {number(column.max())}"
             sentences.append(
-                f"Along {parameter} ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
+                f"As {parameter} rises ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
             )
     return sentences
 
 
 def _spreads(analysis: Analysis) -> list[str]:
     if analysis.results.replicas.groupby("trial").size().max() < 2:
-        return ["Every trial has one replica, so nothing can be said of the spread over seeds: use --replicas."]
+        return ["Every trial has one replica, so the spread over seeds is unknown; set --replicas to 2 or more."]
     sentences = []
     for metric in analysis.headlines:
         within, across = analysis.seed_spread(metric)
-        share = f", {within / across:.0%} of it" if across > 0 else ""
+        share = f", {within / across:.0%} of that over settings" if across > 0 else ""
         sentences.append(
-            f"Over seeds alone {metric} spans {number(within)} in the median trial; over all settings it spans "
-            f"{number(across)}{f' (seeds{share})' if share else ''}."
+            f"The range of {metric} over seeds is {number(within)} in the median trial{share}; the range of its "
+            f"medians over all settings is {number(across)}."
         )
     return sentences
 
@@ -187,5 +190,5 @@ def _importances(analysis: Analysis) -> list[str]:
     for metric, row in analysis.importance.iterrows():
         ordered = row.dropna().sort_values(ascending=False)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered.items())
-        sentences.append(f"Of the variance of {metric}, by fANOVA: {shares}.")
+        sentences.append(f"Share of the variance of {metric} that each parameter explains (fANOVA): {shares}.")
     return sentences

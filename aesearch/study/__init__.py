@@ -1,4 +1,7 @@
-"""Studies: one question each, written as a Python file that ends with ``study = Study(...)``."""
+"""Studies: one question each, written as a Python file.
+
+The file ends with ``study = Study(...)``.
+"""
 
 from aesearch.study.goals import Adaptive, AtLeast, AtMost, Constraint, Maximize, Metric, Minimize
 from aesearch.study.loading import load_study, size

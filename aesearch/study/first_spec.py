@@ -1,4 +1,7 @@
-"""The spec of a study in format 1, of release 0.1.0: a hash of its configurations, and what they all share."""
+"""Spec of a study in format 1, which release 0.1.0 wrote.
+
+It has a hash of the sampled configurations, and the fields that they all share.
+"""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -10,14 +13,20 @@ from aesearch.train.first_format import as_first, first_text
 
 
 def first_rule(known: Mapping[str, str]) -> Node | None:
-    """Describe the ``Adaptive`` that the configurations had then; None where they had a number of replicas."""
+    """Describe the ``Adaptive`` that the configurations had in format 1.
+
+    Returns None where they had a fixed number of replicas.
+    """
     if known.get("config.replicas") != "Adaptive":
         return None
     return {"class": "Adaptive", **{name: known[f"config.replicas.{name}"] for name in ("first", "most", "unlikely")}}
 
 
 def first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
-    """Yield how a study differs from the spec that 0.1.0 kept of it, by name where that spec has one."""
+    """Yield the differences of a study from its spec in format 1.
+
+    known: that spec. A difference of one sampled configuration has no name there, so only the hash tells it.
+    """
     protocols = {f"{one.name} {one.hash}" for _, config in study.probes for one in config.protocols}
     asked = {
         "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in study.searched),
@@ -40,7 +49,7 @@ def first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
 
 
 def _as_first(config: TrainConfig, study: Study, rule: Node | None) -> Description:
-    """Describe a configuration as 0.1.0 did, which had the rule for replicas in it."""
+    """Describe a configuration as 0.1.0 did, with the rule for replicas in it."""
     described = as_first(config)
     if rule and study.adaptive and isinstance(described, dict):
         return described | {"replicas": rule | {"first": str(study.adaptive.first)}}
@@ -54,7 +63,10 @@ def _differing(known: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Cha
 
 
 def _flat(name: str, description: Description) -> Iterator[tuple[str, str]]:
-    """The fields of nested classes as (dotted name, text); a class itself is its name."""
+    """Flatten nested classes to pairs of dotted field name and text.
+
+    The text of a class is its name.
+    """
     if not isinstance(description, dict):
         yield name, text(description)
         return

@@ -1,4 +1,4 @@
-"""State what a study aims at: metrics with directions, bounds on metrics, and how many seeds a trial gets."""
+"""Goals of a study: metrics with directions, bounds, and the number of seeds."""
 
 import math
 from dataclasses import dataclass
@@ -9,60 +9,71 @@ from aesearch.errors import UserError
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric that a study searches over, such as ``val/mse``, and the direction that is better."""
+    """A metric that a study searches over.
+
+    name: such as ``val/mse``.
+    direction: the direction that is better.
+    """
 
     name: str
     direction: Literal["minimize", "maximize"]
 
     @property
     def sign(self) -> int:
-        """1 where less is better, else -1: ``sign * value`` is always to be minimised."""
+        """1 where less is better, else -1, so that ``sign * value`` is always a cost."""
         return 1 if self.direction == "minimize" else -1
 
 
 def Minimize(name: str) -> Metric:
-    """A metric of which less is better."""
+    """Search for a low value of a metric, such as ``val/mse``."""
     return Metric(name, "minimize")
 
 
 def Maximize(name: str) -> Metric:
-    """A metric of which more is better."""
+    """Search for a high value of a metric, such as ``val/mig``."""
     return Metric(name, "maximize")
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound that a metric, such as ``val/mse``, must keep at the end of a trial."""
+    """A bound on a metric, such as ``val/mse``, at the end of a trial."""
 
     name: str
     bound: float
     kind: Literal["at most", "at least"]
 
     def violation(self, value: float) -> float:
-        """By how much ``value`` breaks the bound; 0 or less where it is kept. What is not a number breaks any."""
+        """Measure by how much ``value`` breaks the bound; 0 or less where it keeps it.
+
+        NaN breaks every bound, infinitely.
+        """
         if math.isnan(value):
             return math.inf
         return value - self.bound if self.kind == "at most" else self.bound - value
 
 
 def AtMost(name: str, bound: float) -> Constraint:
-    """A metric must not end above ``bound``."""
+    """Bound a metric from above: a trial keeps the bound if it ends at most there."""
     return Constraint(name, bound, "at most")
 
 
 def AtLeast(name: str, bound: float) -> Constraint:
-    """A metric must not end below ``bound``."""
+    """Bound a metric from below: a trial keeps the bound if it ends at least there."""
     return Constraint(name, bound, "at least")
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Every trial is given ``first`` replicas; those that could still be on the front, up to ``most``.
+    """A rule that gives more replicas to the trials that may be on the front.
 
-    When all trials have ended, each that is on the front, or whose chance of being there, had all of them ``most``
-    replicas, is not below ``unlikely``, gets half as many again (one at the least), until there is none. So all of the
-    last front have ``most``. The search learns from the first only. Where ``unlikely`` is larger, more trials are
-    ruled out early, and more of the true front with them.
+    first: replicas of every trial. The sampler learns from these only.
+    most: replicas that a trial may get in all.
+    unlikely: the chance of being on the front, if all trials had ``most`` replicas, below which a trial gets no more.
+    A larger value rules out more trials early, and with them more trials of the true front.
+
+    The rule works in rounds, once all trials have ended. In each round, every trial that is on the front, or is not
+    ``unlikely`` to be, gets half as many replicas again, at least one. It ends when no trial gets more. So each trial
+    of the final front has ``most`` replicas.
     """
 
     first: int = 1

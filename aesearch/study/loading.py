@@ -1,4 +1,4 @@
-"""Load a study file, and explain its errors with the line and the nearest valid names."""
+"""Loading of study files, with errors that name the line and the nearest names."""
 
 import importlib.util
 import os
@@ -17,14 +17,17 @@ from aesearch.study.study import Study
 
 
 def size() -> Literal["cpu", "gpu"]:
-    """What ``run --size`` asked for: studies that two CPU cores finish in minutes, or larger ones for a GPU."""
+    """Return the size of study that ``run --size`` asked for.
+
+    "cpu" is a study that two CPU cores finish in minutes, "gpu" a larger one for a GPU.
+    """
     return "gpu" if os.environ.get("AESEARCH_SIZE") == "gpu" else "cpu"
 
 
 def load_study(path: Path) -> Study:
-    """The ``study`` of a study file, which this executes, tried on a sample of its space.
+    """Execute a study file and return its study, checked on a sample of its space.
 
-    Raises UserError, naming the line, for a file that is missing, fails, or names what does not exist.
+    Raises UserError where the file is missing, fails, or uses an unknown name. The error names the line.
     """
     if not path.is_file():
         studies = [str(file) for file in sorted(path.parent.glob("*.py"))] or ["studies/beta_sweep.py"]
@@ -39,7 +42,7 @@ def load_study(path: Path) -> Study:
         spec.loader.exec_module(module)
         study = getattr(module, "study", None)
         if not isinstance(study, Study):
-            raise UserError("a study file must end with study = Study(...)")
+            raise UserError("the study file has no study; end it with study = Study(...)")
         study = replace(study, path=path)
         study.check()
     except Exception as error:
@@ -48,7 +51,7 @@ def load_study(path: Path) -> Study:
 
 
 def _place(error: Exception, path: Path) -> str:
-    """The study file, with the line of it that the error came from, if any."""
+    """Name the study file and, where it is known, the line that an error came from."""
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
@@ -56,7 +59,10 @@ def _place(error: Exception, path: Path) -> str:
 
 
 def _explain(error: Exception) -> str:
-    """An error of a study file as one line, with the nearest valid names where a name is unknown."""
+    """Put an error of a study file in one line.
+
+    For an unknown name it gives the nearest valid ones.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
         return text

@@ -1,4 +1,4 @@
-"""Sample, enumerate and check the search space of a study."""
+"""Search space of a study: its samplers, its grid and its checks."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +14,12 @@ from aesearch.train import TrainConfig
 
 Space = Callable[[optuna.Trial], TrainConfig]
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    # multivariate with group: a conditional parameter is sampled with those that it appears with.
+    # With multivariate and group, TPE samples conditional parameters together with those that they occur with.
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    # The combinations of Study.grid are enqueued, so nothing is left to sample.
+    # All combinations of a grid are enqueued before the search, so this sampler is never asked.
     "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
 PROBES = 64
@@ -27,7 +27,7 @@ MOST_COMBINATIONS = 10_000
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter may have that value."""
+    """Tell whether a parameter may have that value."""
     try:
         return distribution._contains(distribution.to_internal_repr(value))
     except ValueError:
@@ -36,7 +36,10 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 
 @contextmanager
 def experimental() -> Iterator[None]:
-    """What Optuna calls experimental, and has kept for years, is used without a warning."""
+    """Silence Optuna's warnings about experimental features.
+
+    Those that are used here have been stable for years.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
@@ -45,7 +48,10 @@ def experimental() -> Iterator[None]:
 def combinations(
     config_of: Callable[[optuna.Trial], TrainConfig], distributions: Mapping[str, BaseDistribution]
 ) -> list[dict[str, Any]]:
-    """List every combination of a finite space, conditional parameters included, in the order of ``distributions``.
+    """List every combination of a finite space, conditional parameters included.
+
+    config_of: the space, as a function of an Optuna trial.
+    distributions: the parameters with their ranges. Combinations are in the order of these parameters and their values.
 
     Raises UserError where a range is continuous or there are more than 10,000 combinations.
     """
@@ -59,7 +65,10 @@ def combinations(
         walk = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
     walk.optimize(lambda trial: float(bool(config_of(trial))), n_trials=MOST_COMBINATIONS + 1)
     if len(walk.trials) > MOST_COMBINATIONS:
-        raise UserError(f"the grid must have at most {MOST_COMBINATIONS} combinations, but it has more")
+        raise UserError(
+            f"the grid has more than {MOST_COMBINATIONS} combinations; give fewer values to a parameter, or use "
+            "another sampler"
+        )
     places = {name: _places(distribution) for name, distribution in distributions.items()}
 
     def place(params: dict[str, Any]) -> list[int]:
@@ -69,14 +78,17 @@ def combinations(
 
 
 def _nearest_place(values: list[Any], value: Any) -> int:
-    """Where ``value`` is among ``values``; steps of a float add up to a rounding error."""
+    """Find the place of ``value`` among ``values``.
+
+    A float takes the nearest, as its steps add up with a rounding error.
+    """
     if isinstance(value, float):
         return min(range(len(values)), key=lambda i: abs(float(values[i]) - value))
     return values.index(value)
 
 
 def _places(distribution: BaseDistribution) -> list[Any]:
-    """All values of a finite distribution, in order."""
+    """List all values of a finite distribution, in order."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)

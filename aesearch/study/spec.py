@@ -1,8 +1,9 @@
-"""What must not change while a study goes on: its spec, kept in the ledger, and held against the study file.
+"""Spec of a study: all that must stay the same while the study continues.
 
-Its metrics, bounds, early stopping and space; what 64 configurations of the space are, field by field; and of its
-protocols what decides the values of the metrics that are measured. How much is trained is no part of it: n_trials, and
-how many replicas ``Adaptive`` adds when the search is done.
+The ledger keeps it, and each call of ``run`` compares the study file with it. It has the metrics, the bounds, the early
+stopping, the space, all fields of 64 sampled configurations, and those constants of the protocols that decide the
+measured metrics. The amount of training is no part of it: ``n_trials``, and the replicas that ``Adaptive`` adds after
+the search.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,7 @@ FIXED = "a fixed number"
 
 
 def describe_study(study: Study) -> dict[str, Any]:
-    """Describe what must not change while a study goes on, as plain JSON."""
+    """Describe all that must stay the same while a study continues, as plain JSON."""
     return {
         "format": FORMAT,
         "class": "Study",
@@ -46,24 +47,25 @@ def describe_study(study: Study) -> dict[str, Any]:
 
 
 def check_spec(study: Study, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Hold a study against the spec that its ledger has ``known``, None where it has begun just now.
+    """Compare a study with the spec in its ledger, and return the spec to keep.
 
-    Returns the spec to be kept from now on, in today's format. Raises UserError with each difference by name, or where
-    a newer release wrote it.
+    known: the spec in the ledger; None for a new study.
+
+    Returns the spec in today's format. Raises UserError where they differ, with each difference by name, or where a
+    newer release wrote the spec.
     """
     written = known.get("format", 1) if known else FORMAT
     if written > FORMAT:
         raise UserError(
-            f"the study {study.name} was gone on with by a newer release of aesearch, whose format is {written}, but "
-            f"this one knows {FORMAT} at the most; install the newer one, or start over with --fresh"
+            f"the study {study.name} was continued by a newer release of aesearch, whose format is {written}, but this "
+            f"one knows formats up to {FORMAT}; install the newer one, or start over with --fresh"
         )
     if known:
         found = list(dict.fromkeys(_first_changes(study, known) if written == 1 else _changes(study, known)))
         if found:
             raise UserError(
-                f"the space, metrics and budget of a study must not change, but of {study.name} "
-                f"{'; '.join(map(str, found))}; "
-                "start a new one from it with --fork NAME, or start over with --fresh, which moves the old one aside"
+                f"the study {study.name} has changed since it began: {'; '.join(map(str, found))}; undo the change, "
+                "start a new study from it with --fork NAME, or start over with --fresh, which moves the old one aside"
             )
     return describe_study(study)
 
@@ -77,7 +79,7 @@ def _asked(study: Study) -> dict[str, str]:
 
 
 def _measured(study: Study) -> dict[str, tuple[Protocol, list[str]]]:
-    """The protocols in use by name, each with the metrics that are measured under it."""
+    """List the protocols in use by name, each with the metrics measured under it."""
     found: dict[str, tuple[Protocol, list[str]]] = {}
     for _, config in study.probes:
         for score in (*config.monitored, *config.scores):
@@ -118,7 +120,10 @@ def _changes(study: Study, written: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _protocol_changes(known: Mapping[str, Any], study: Study) -> Iterator[Change]:
-    """What has changed for the metrics that have been measured; those that are new have no values yet."""
+    """Yield the changes of protocols that touch metrics measured so far.
+
+    New metrics have no values yet, so nothing about them is a change.
+    """
     measured = _measured(study)
     for name, node in known.items():
         protocol, metrics = measured.get(name, (None, []))
@@ -133,7 +138,10 @@ def _protocol_changes(known: Mapping[str, Any], study: Study) -> Iterator[Change
 
 
 def _configuration_changes(known: list[Node], study: Study, same_space: bool) -> Iterator[Change]:
-    """What has changed of the sampled configurations; of another space only what all of them share."""
+    """Yield the changes of the sampled configurations.
+
+    Where the space has changed too, a sample is another point, so only changes that all samples share are told.
+    """
     configs = [config for _, config in study.probes]
     found: dict[str, list[Change]] = {}
     for node, config in zip(known, configs, strict=False):
@@ -149,11 +157,11 @@ def _configuration_changes(known: list[Node], study: Study, same_space: bool) ->
 
 
 def _rule_changes(known: Description | None, study: Study) -> Iterator[Change]:
-    """What has changed of the rule that adds replicas; a number of replicas is in the configurations.
+    """Yield the change of the rule that adds replicas, if it is one that is refused.
 
-    The search sees the first replicas only, so a rule may get another ``unlikely`` and a larger ``most``. If ``most``
-    fell, trials could have more replicas than the others are to get. A rule cannot be added: it needs the models of
-    trials that a study with a fixed number has removed already.
+    The search sees only the first replicas, so ``unlikely`` may change and ``most`` may rise. A lower ``most`` is
+    refused, as some trials may have more replicas already. A new rule is refused, as it needs the models of trials,
+    which a study with a fixed number of replicas has removed. A fixed number is a field of the configurations.
     """
     rule = study.adaptive
     if isinstance(known, dict) and rule and rule.most >= int(str(known["most"])):

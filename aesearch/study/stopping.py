@@ -1,4 +1,4 @@
-"""Early stopping: which trials are not worth their remaining epochs."""
+"""Early stopping: rules that end trials before their last epoch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,35 +11,48 @@ from aesearch.pareto import Costs, ranked
 
 
 class Judge(ABC):
-    """What the trials of a study have reached so far, and which of them it stops. Costs are to be minimised.
+    """State of a rule: the costs of all trials so far. A lower cost is better.
 
-    It knows only what it is told, so that another driver, told the same, stops the same.
+    A judge is deterministic: its decisions depend only on the recorded costs. So a driver that replays the records
+    after an interruption stops the same trials.
     """
 
     @abstractmethod
     def record(self, key: int, epoch: int, costs: Costs) -> None:
-        """Note what a trial has after an epoch; what is not finite is not noted."""
+        """Record the costs of a trial after an epoch, unless one is not finite.
+
+        Recording is idempotent.
+        key: the trial. epoch: epochs done. costs: one number per searched metric.
+        """
 
     @abstractmethod
     def stops(self, key: int, epoch: int, costs: Costs) -> bool:
-        """Whether a trial should stop after this epoch; it is recorded."""
+        """Record the costs of a trial after an epoch, and tell whether it should stop.
+
+        key: the trial. epoch: epochs done. costs: one number per searched metric.
+        """
 
 
 class Rule(ABC):
-    """A frozen value: when a study stops a trial that is not worth its remaining epochs. Such a trial is PRUNED."""
+    """A rule of early stopping, a frozen value. A trial that it stops is PRUNED."""
 
     most_metrics = 1
 
     @abstractmethod
     def judge(self, most_epochs: int) -> Judge:
-        """A judge of trials of at most ``most_epochs``, who knows nothing yet."""
+        """Make a judge without records, for trials of at most ``most_epochs`` epochs."""
 
 
 @dataclass(frozen=True)
 class ASHA(Rule):
-    """Asynchronous successive halving: at each rung (grace, grace * factor, ... epochs) the best 1/factor go on.
+    """Asynchronous successive halving for one metric.
 
-    Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+    At each rung (grace, grace * factor, ... epochs) a trial continues if it is among the best 1/factor so far.
+
+    grace: epochs until the first rung.
+    factor: the ratio of successive rungs, and the share that continues is 1/factor.
+
+    Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
     """
 
     grace: int = 1
@@ -54,11 +67,17 @@ class ASHA(Rule):
 
 @dataclass(frozen=True)
 class Pareto(Rule):
-    """Asynchronous successive halving of two metrics, by Pareto rank; with one metric it is by order.
+    """Asynchronous successive halving for two metrics, by Pareto rank.
 
-    At each rung (grace, grace * factor, ... epochs) a trial goes on if it is among the best 1/factor of those that have
-    come so far: by the front that it is on, and on one front by how much hypervolume is lost without it. One that
-    no other dominates there always goes on. Search metrics that do not fall and rise again, as a loss under KL warm-up.
+    At each rung (grace, grace * factor, ... epochs) a trial continues if it is among the best 1/factor of the trials
+    that have reached it. Trials are ordered by their non-dominated front, and within a front by the hypervolume that is
+    lost without them. A trial that no other dominates always continues. With one metric the order is that of the
+    metric.
+
+    A metric that falls and rises again during training, such as a loss under KL warm-up, misleads it.
+
+    grace: epochs until the first rung.
+    factor: the ratio of successive rungs, and the share that continues is 1/factor.
     """
 
     grace: int = 2
@@ -74,10 +93,15 @@ class Pareto(Rule):
 
 @dataclass(frozen=True)
 class Hyperband(Rule):
-    """ASHA in brackets whose first rung comes ever later, for when early epochs may mislead; the last stops nothing.
+    """ASHA in several brackets, for metrics whose early epochs may mislead.
 
-    Trials are dealt to the brackets in the shares that give each about the same number of epochs. Li et al.,
-    "Hyperband", JMLR 2018, algorithm 1.
+    The first rung is later in each bracket than in the one before; the last bracket stops nothing. Trials are dealt to
+    the brackets so that each bracket trains about the same number of epochs.
+
+    grace: epochs until the first rung of the first bracket.
+    factor: the ratio of successive rungs, and the share that continues is 1/factor.
+
+    Source: Li et al., "Hyperband", JMLR 2018, algorithm 1.
     """
 
     grace: int = 1
@@ -92,10 +116,15 @@ class Hyperband(Rule):
 
 @dataclass(frozen=True)
 class Median(Rule):
-    """Stops a trial whose best epoch so far is worse than the median of what the others had on average by then.
+    """The median stopping rule, for one metric.
 
-    grace: epochs that every trial is given. least: others that must have come as far. Golovin et al., "Google Vizier",
-    KDD 2017, section 3.2.
+    It stops a trial whose best value so far is worse than the median, over the other trials, of their running averages
+    up to the same epoch.
+
+    grace: epochs in which no trial is stopped.
+    least: other trials that must have reached the epoch.
+
+    Source: Golovin et al., "Google Vizier", KDD 2017, section 3.2.
     """
 
     grace: int = 1
@@ -111,9 +140,12 @@ class Median(Rule):
 
 @dataclass(frozen=True)
 class Plateau:
-    """Ends a trial once its metric has not become better by more than ``gain`` for ``patience`` epochs.
+    """The end of a trial whose metric improves no more.
 
-    It looks at the trial alone, so nothing is thrown away: the trial is measured as after its last epoch, and COMPLETE.
+    patience: epochs without an improvement after which the trial ends.
+    gain: the improvement, in the unit of the metric, that is too small to count.
+
+    The decision depends on this trial alone. So the trial is measured as after its last epoch, and is COMPLETE.
     """
 
     patience: int = 5
@@ -124,10 +156,13 @@ class Plateau:
             raise UserError(f"Plateau needs patience >= 1 epoch and gain >= 0, but got {self}")
 
     def reached(self, costs: Sequence[float]) -> bool:
-        """Whether the costs after each epoch so far, to be minimised, have come to rest."""
+        """Tell whether the costs improve no more.
+
+        costs: one number after each epoch so far; a lower one is better.
+        """
         if len(costs) <= self.patience:
             return False
-        # Of NaN, min() would depend on the order.
+        # With NaN, the result of min() depends on the order.
         costs = [cost if isfinite(cost) else inf for cost in costs]
         before, after = costs[: -self.patience], costs[-self.patience :]
         return not min(after) < min(before) - self.gain
@@ -139,7 +174,7 @@ def _check(grace: int, factor: int, given: object) -> None:
 
 
 class Rungs(Judge):
-    """What each trial had reached at each rung."""
+    """Judge of successive halving: the costs of each trial at each rung."""
 
     def __init__(self, grace: int, factor: int, most_epochs: int) -> None:
         self.factor = factor
@@ -165,7 +200,10 @@ class Rungs(Judge):
 
 
 class Brackets(Judge):
-    """Rungs of Hyperband's brackets. ``dealt`` says which bracket the trials get, over and over."""
+    """Judge of Hyperband: the rungs of each bracket.
+
+    ``dealt`` is the cycle of brackets that successive trials get.
+    """
 
     def __init__(self, grace: int, factor: int, most_epochs: int) -> None:
         self.brackets = [Rungs(grace, factor, most_epochs)]
@@ -187,7 +225,7 @@ class Brackets(Judge):
 
 
 class Averages(Judge):
-    """The cost of each trial after each epoch."""
+    """Judge of the median rule: the cost of each trial after each epoch."""
 
     def __init__(self, grace: int, least: int) -> None:
         self.grace = grace

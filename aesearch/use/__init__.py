@@ -1,1 +1,1 @@
-"""What people do with a trained model: ``python -m aesearch use MODEL ACTION``."""
+"""Uses of a trained model: ``python -m aesearch use MODEL ACTION``."""

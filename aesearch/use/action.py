@@ -1,4 +1,7 @@
-"""The value that an action of ``use`` is, and options that several share. Nothing heavy is imported here."""
+"""Type of an action of ``use``, and options that several actions share.
+
+Nothing slow is imported here, so that ``--help`` is instant.
+"""
 
 import argparse
 from collections.abc import Callable
@@ -13,10 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that can be done with a trained model; it is called like the file that it stands in.
+    """An action of ``use``. Its name is that of its file.
 
-    place: actions come in the order of their places. help: a line of ``use --help``. add_options: adds its own options.
-    run: writes files into the folder ``out`` and returns lines to print; it imports what is heavy when it is called.
+    place: its place; actions are listed in the order of their places.
+    help: its line of ``use --help``.
+    add_options: a function that adds its own options to a parser.
+    run: a function of the model, the source of items, the folder to write into and the parsed options. It returns lines
+    to print. It imports slow modules, such as torch, when it is called.
     """
 
     place: int
@@ -33,9 +39,12 @@ def positive(text: str) -> int:
 
 
 def add_items(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which items an action is done to."""
+    """Add the options that choose the items of an action."""
     parser.add_argument(
-        "--input", type=Path, metavar="PATH", help="images, a folder, .npy, .npz, CSV or Parquet (its own test split)"
+        "--input",
+        type=Path,
+        metavar="PATH",
+        help="an image, a folder, a .npy, .npz, CSV or Parquet file (test split of the model's data)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="use the first N items")
 

@@ -1,4 +1,4 @@
-"""What a code is worth as compression: its bits and its error, beside PNG."""
+"""Compression by codes: their bits and errors, beside PNG."""
 
 import io
 from pathlib import Path
@@ -18,14 +18,21 @@ MOST_PNG = 1000
 
 
 def compress(model: Model, source: Source, out: Path) -> list[str]:
-    """``compression.csv``: bits per image and per dimension (pixel and channel), and the error, of each way.
+    """Write ``compression.csv``: bits and error of each way to store the items.
 
-    A code of plain numbers is quantised evenly between the least and largest of val. The rate of a VAE is its KL, which
-    bits-back coding reaches (Hinton and van Camp 1993; Townsend et al. 2019); that of a codebook log2 of its choices.
-    PNG is lossless, so compare its bits at the error that you can take.
+    Bits are per image and per dimension, that is per pixel and channel. A code of plain numbers is quantised evenly
+    between the least and the largest value on val. The rate of a VAE is its KL, which bits-back coding reaches. The
+    rate of a codebook is log2 of its number of choices. PNG is lossless and codes are not, so compare their bits at an
+    error that you accept.
+
+    Returns lines to print. Raises UserError for a model of tables.
+
+    Source: Hinton and van Camp 1993; Townsend et al. 2019 (bits-back coding).
     """
     if not is_picture(model.shape):
-        raise UserError("compression is held against PNG, but the model was trained on a table")
+        raise UserError(
+            "the model was trained on a table, so its codes cannot be compared with PNG; use a model of images"
+        )
     items = source.items()
     given = source.given_labels(items)
     images = _bytes(items.images)
@@ -57,7 +64,7 @@ def _bytes(images: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _png_bits(images: NDArray[np.uint8]) -> float:
-    """The mean size of an image as an optimised PNG file, in bits."""
+    """Measure the mean size of an image as an optimised PNG file, in bits."""
     sizes = []
     for image in images:
         file = io.BytesIO()

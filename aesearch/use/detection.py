@@ -1,4 +1,4 @@
-"""Anomalies: a score per item, a threshold from clean validation data, and how well it tells where labels are known."""
+"""Detection of anomalies: scores, a threshold from clean val data, and quality."""
 
 import argparse
 from pathlib import Path
@@ -16,12 +16,20 @@ from aesearch.use.inputs import Source
 
 
 def detect(model: Model, source: Source, out: Path, options: argparse.Namespace) -> list[str]:
-    """``scores.csv``, a row per item, the strangest first, and ``detection.png``."""
+    """Score items, compare the scores with a threshold, and write both down.
+
+    ``scores.csv`` has a row per item, the highest score first; ``detection.png`` has the histogram and the ROC curve.
+
+    Returns lines to print: the threshold, the items above it and, where it is known which items are anomalies, AUROC,
+    average precision and the false positive rate at 95 % true positives.
+
+    Raises UserError for options that the model cannot follow.
+    """
     clean = model.clean_scores()
     if options.score not in clean:
-        raise UserError(f"the model has no {options.score} to score by; write --score error")
+        raise UserError(f"the model has no score {options.score}; write --score error")
     if not 0 < options.quantile < 1:
-        raise UserError(f"--quantile must be above 0 and below 1, but got {options.quantile}")
+        raise UserError(f"--quantile {options.quantile} is out of range; give a number above 0 and below 1")
     rule, at = ("quantile", options.quantile) if options.deviations is None else ("deviation", options.deviations)
     limit = threshold(clean[options.score], "quantile" if rule == "quantile" else "deviation", at)
     items = source.items()
@@ -51,7 +59,10 @@ def _rule(rule: str, at: float) -> str:
 
 
 def _known(model: Model, items: Items, normal: str | None) -> NDArray[np.bool_] | None:
-    """Which items are anomalies, where that is known and there are items of both kinds."""
+    """Mark the items that are anomalies, (N,).
+
+    Returns None where labels or the normal class are unknown, or where all items are of one kind.
+    """
     data = model.config.data
     if normal is None and isinstance(data, OneClass):
         kept = data.normal_places

@@ -1,4 +1,4 @@
-"""The figures of ``use`` that are more than a grid of items."""
+"""Figures of ``use`` that are more than a grid of items."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,12 @@ MOST_NAMED = 20
 
 
 def scatter(path: Path, maps: Mapping[str, NDArray[np.floating]], labels: Sequence[str] | None) -> None:
-    """Maps (N, 2) side by side, by title, the points coloured by label."""
+    """Draw maps side by side, with points coloured by label.
+
+    path: the PNG file to write.
+    maps: points (N, 2) by title.
+    labels: the class name of each of the N points, or None.
+    """
     figure, axes = plt.subplots(1, len(maps), figsize=(5.4 * len(maps), 4.8), layout="constrained", squeeze=False)
     names = sorted(set(labels)) if labels else []
     colours = plt.get_cmap("tab20" if len(names) > 10 else "tab10")
@@ -33,7 +38,14 @@ def scatter(path: Path, maps: Mapping[str, NDArray[np.floating]], labels: Sequen
 def histogram_and_roc(
     path: Path, scores: NDArray[np.floating], anomalous: NDArray[np.bool_] | None, limit: float, name: str
 ) -> None:
-    """How scores (N,) are distributed, with the threshold; and the ROC curve where anomalies are known."""
+    """Draw a histogram of scores with the threshold, and the ROC curve.
+
+    path: the PNG file to write.
+    scores: anomaly score of each item, (N,).
+    anomalous: true for the anomalies, (N,); None where they are unknown, and then without ROC curve.
+    limit: the threshold, in the unit of the scores.
+    name: the name of the score.
+    """
     figure, axes = plt.subplots(
         1,
         1 if anomalous is None else 2,

@@ -1,4 +1,4 @@
-"""Items that a model makes, as arrays and as grids of pictures."""
+"""Files of items that a model makes: arrays, and grids of pictures."""
 
 from pathlib import Path
 
@@ -20,7 +20,10 @@ def as_floats(images: NDArray[np.generic]) -> Images:
 
 
 def write_grid(out: Path, name: str, rows: list[Images], model: Model) -> list[str]:
-    """Draw rows of items, each (N, C, H, W), as ``name``.png of the first columns; nothing for a table. Its path."""
+    """Draw rows of items, each (N, C, H, W), as ``name``.png.
+
+    The first 12 items of each row are shown. Returns a list of the path; an empty one for a model of tables.
+    """
     if not is_picture(model.shape):
         return []
     path = out / f"{name}.png"
@@ -29,7 +32,7 @@ def write_grid(out: Path, name: str, rows: list[Images], model: Model) -> list[s
 
 
 def save_items(out: Path, name: str, items: Images) -> str:
-    """Write items (N, C, H, W) as ``name``.npy; its path."""
+    """Write items (N, C, H, W) as ``name``.npy and return its path."""
     path = out / f"{name}.npy"
     np.save(path, items)
     return str(path)
@@ -38,4 +41,4 @@ def save_items(out: Path, name: str, items: Images) -> str:
 def check_pictures(model: Model) -> None:
     """Raise UserError for a model of tables."""
     if not is_picture(model.shape):
-        raise UserError("this draws pictures, but the model was trained on a table")
+        raise UserError("the model was trained on a table, so there are no pictures to draw; use a model of images")

@@ -1,4 +1,4 @@
-"""The items that a model is used on."""
+"""Input of the actions of ``use``: the items to work on."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,10 @@ from aesearch.model import Model
 
 
 class Source:
-    """The items asked for, read when they are first needed: a file or folder, or the test split of the model's data."""
+    """Source of the items that the options ask for.
+
+    They come from a file or folder, or from the test split of the model's data.
+    """
 
     def __init__(self, model: Model, options: argparse.Namespace, data: Path) -> None:
         self.model = model
@@ -20,7 +23,10 @@ class Source:
         self.data = data
 
     def items(self) -> Items:
-        """Raises UserError where they cannot be had."""
+        """Read the items, at most ``--limit`` of them.
+
+        Raises UserError where they cannot be read.
+        """
         path: Path | None = self.options.input
         found = read_items(path, self.model.config.data, self.model.info["fitted"]) if path else self._test()
         limit = self.options.limit or len(found.images)
@@ -28,12 +34,16 @@ class Source:
         return Items(found.images[:limit], found.names[:limit], labels, found.remarks)
 
     def given_labels(self, items: Items) -> NDArray[np.int64] | None:
-        """The labels to give to the model: those of the items, if it is conditional. Raises UserError without."""
+        """Return the labels (N,) to give to a conditional model; None for any other.
+
+        Raises UserError where the items have no labels and the model needs them.
+        """
         if not self.model.network.classes:
             return None
         if items.labels is None:
             raise UserError(
-                "the model is conditional, so its items must have labels: sub-folders, or a label array or column"
+                "the model is conditional, but the items have no labels; give them as sub-folders, or as a label array "
+                "or column"
             )
         return items.labels
 

@@ -1,4 +1,4 @@
-"""A model to take away: weights, configuration, a model card, and a program that runs without aesearch."""
+"""Export of a model: weights, configuration, model card, standalone program."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,11 @@ TOLERANCE = 1e-5
 
 
 class _Program(nn.Module):
-    """Images (B, C, H, W), and labels (B,) if it is conditional, to codes (B, L) and reconstructions (B, C, H, W)."""
+    """A model as one module, for torch.export.
+
+    It maps images (B, C, H, W), and labels (B,) if the model is conditional, to codes (B, L) and reconstructions
+    (B, C, H, W).
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -29,7 +33,10 @@ class _Program(nn.Module):
 
 
 def export(model: Model, out: Path) -> list[str]:
-    """The folder of one replica: safetensors, config.json, info.json, model_card.md and a torch.export program."""
+    """Write the folder of one replica and return lines to print.
+
+    It has model.safetensors, config.json, info.json, model_card.md and a torch.export program.
+    """
     config = replace(model.config, replicas=1)
     weights = {name: tensor[None] for name, tensor in model.network.state_dict().items()}
     save_model(out, config, weights, dict(model.info) | {"replica": 0}, model.reference)
@@ -39,9 +46,10 @@ def export(model: Model, out: Path) -> list[str]:
 
 
 def export_program(model: Model, path: Path) -> float:
-    """Write the torch.export program, read it again, and return its largest difference from the model's outputs.
+    """Write the torch.export program, and check it against the model.
 
-    Raises UserError where that is above 1e-5 of the outputs' size.
+    Returns the largest relative difference between the outputs of the program, read again, and those of the model.
+    Raises UserError where it is above 1e-5.
     """
     program = _Program(model).eval()
     torch.manual_seed(0)
@@ -60,13 +68,17 @@ def export_program(model: Model, path: Path) -> float:
         ]
     if max(differences) > TOLERANCE:
         raise UserError(
-            f"the exported program must equal the model to {TOLERANCE}, but differs by {max(differences):.2e}"
+            f"the exported program differs from the model by {max(differences):.2e}, more than {TOLERANCE}; use "
+            "aesearch.load_model instead"
         )
     return max(differences)
 
 
 def card(model: Model) -> str:
-    """A model card in Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
+    """Write a model card as Markdown text.
+
+    Source: Mitchell et al., "Model Cards for Model Reporting", 2019.
+    """
     config = model.config
     metrics = model.info.get("metrics", {})
     rows = "\n".join(
@@ -98,8 +110,8 @@ or `aesearch.load_model(".")`, which also samples, interpolates and scores anoma
 {rows}
 
 ## Limits
-It knows what its training data holds and nothing else: judge it on your own data first. Reconstructions are expected
-values, so they are smoother than the data. Anomaly scores compare only within this model.
+The model has learnt from its training data only: evaluate it on your own data before you rely on it. Reconstructions
+are expected values, so they are smoother than the data. Anomaly scores of two models cannot be compared.
 
 ## Configuration
 ```json

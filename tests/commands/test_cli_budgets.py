@@ -31,7 +31,7 @@ def test_a_study_of_hours_must_be_agreed_to(one_at_a_time, here):
     assert run.returncode == 2
     assert "small: 100000 trials of 2 replicas" in run.stdout
     assert run.stderr.splitlines() == [
-        "aesearch: more than an hour must be agreed to, but small takes longer; write --yes or --time-budget 1h"
+        "aesearch: small takes more than an hour, and nobody has confirmed it; write --yes or --time-budget 1h"
     ]
 
 
@@ -44,7 +44,7 @@ def test_a_budget_below_any_trial_leaves_no_report(one_at_a_time, here):
     ]
     report = here("report", "small")
     assert report.returncode == 2
-    assert report.stderr == "aesearch: a report needs a trial that has ended, but small has none; run the study\n"
+    assert report.stderr == "aesearch: no trial of small has ended, so there is nothing to report; run the study\n"
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_more_replicas_reach_the_report(one_at_a_time, here):
     assert len(counts) == 4
     assert 1 <= counts.min() <= counts.max() == 2
     report = (one_at_a_time / "reports" / "small" / "report.md").read_text()
-    assert "## How sure that is" in report
+    assert "## How certain this is" in report
     again = here("run", "small.py")
     assert again.returncode == 0
     assert pd.read_csv(one_at_a_time / "reports" / "small" / "replicas.csv").groupby("trial").size().equals(counts)

@@ -38,7 +38,7 @@ def test_a_study_without_its_server_is_reported_and_synced(folder, here):
     assert (run.returncode, run.stderr) == (0, "")
     [said] = [line for line in run.stdout.splitlines() if "MLflow lacks" in line]
     assert said.startswith("small: MLflow lacks 2 of its trials: Failed to establish a new connection")
-    assert said.endswith(f"; when it is back: python -m aesearch sync small --tracking-uri {uri}")
+    assert said.endswith(f"; once it is back, run python -m aesearch sync small --tracking-uri {uri}")
     assert run.stdout.splitlines()[-2:] == ["report: reports/small/index.html", f"MLflow: {uri}"]
     table = (folder / "reports" / "small" / "trials.csv").read_bytes()
 

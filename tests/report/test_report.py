@@ -143,10 +143,10 @@ def test_the_words_say_it_with_numbers(tmp_path):
     assert outcome(analysis).startswith("14 trials: 12 complete, 1 pruned, 1 failed, 3 replicas (seeds) each; 14.0")
     text = "\n".join(findings(analysis))
     assert "12 of 12 complete trials are Pareto-optimal on val" in text
-    assert "Along beta (0.25 to " in text
+    assert "As beta rises (0.25 to " in text
     assert "test/mse rises from " in text
     assert "(Spearman +1.00)" in text
-    assert "Over seeds alone test/mig spans" in text
+    assert "The range of test/mig over seeds is " in text
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
     assert best_trial(made, "val/loss") == int(analysis.complete["val/loss"].idxmin())
     with pytest.raises(UserError, match="unknown metric 'test/msee': did you mean test/mse"):
         best_trial(made, "test/msee")
-    with pytest.raises(UserError, match="the study has none"):
+    with pytest.raises(UserError, match="no trial of known is complete, so it has no model; run the study"):
         best_trial(make(tmp_path / "none", complete=0))
 
 
@@ -254,7 +254,7 @@ def test_the_best_in_a_metric_of_ones_own_is_what_its_kind_says(tmp_path, better
     assert any("pixels (blur)" in line for line in lines)
     # Of a study that was run before scores said what they measure.
     assert not any("blur" in line for line in words.protocol(analyse(made)))
-    with pytest.raises(UserError, match="no MetricKind describes test/blur, so which direction of it is better is not"):
+    with pytest.raises(UserError, match="no MetricKind describes test/blur, so its better direction is unknown; give"):
         best_trial(made, "test/blur")
 
 
@@ -284,7 +284,7 @@ def test_a_trial_without_a_value_is_not_the_best(tmp_path):
         made.trials.loc[lacking, "test/fast.mig"] = np.nan
         assert best_trial(made, "test/fast.mig") == best
     made.trials["test/fast.mig"] = np.nan
-    with pytest.raises(UserError, match=r"no complete trial has a value of test/fast\.mig, so none is the best in it"):
+    with pytest.raises(UserError, match=r"no complete trial has a value of test/fast\.mig, so none is best in it; cho"):
         best_trial(made, "test/fast.mig")
 
 
@@ -330,10 +330,12 @@ def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
     assert judged.correlations.loc["val/study.udr_lasso", "test/fast.mig"] > 0.85
     assert judged.correlations.loc["test/mse", "test/mig"] > 0.85
     (sentence,) = judged.agreements()
-    assert sentence.startswith("Without labels, val/study.udr_lasso orders the 36 models as the 2 labelled metrics do")
-    assert "of trial 11, is in the median place 1 of 36" in sentence
+    assert sentence.startswith(
+        "val/study.udr_lasso, which needs no labels, correlates over the 36 models with the 2 labelled metrics by"
+    )
+    assert "of trial 11, has the median rank 1 of 36" in sentence
     (spread,) = judged.spread()
-    assert spread.startswith("Of the 2 metrics with a protocol the span over seeds")
+    assert spread.startswith("For the 2 metrics with a protocol, the range over seeds")
 
 
 def test_without_protocols_nothing_is_judged(tmp_path):
@@ -368,7 +370,7 @@ def test_the_front_holds_what_keeps_the_bounds(tmp_path):
     none = analyse(replace(made, info=made.info | {"constraints": [["val/mig", "at least", 9.0]]}))
     assert none.front == list(range(12))
     assert findings(none)[0] == (
-        "0 of 12 complete trials have val/mig at least 9; as none has, what follows is of all."
+        "0 of 12 complete trials have val/mig at least 9; none does, so what follows is about all complete trials."
     )
 
 

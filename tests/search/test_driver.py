@@ -139,7 +139,7 @@ def test_an_early_stop_is_pruned_with_intermediate_values(in_tmp, data_root):
 
 @pytest.mark.parametrize("fields", [{"cpus": 64}, {"gpus": 1}])
 def test_a_trial_that_no_machine_could_hold_is_refused(in_tmp, data_root, fields):
-    with pytest.raises(UserError, match=r"must fit on the machine, but it needs .* of 2 CPUs and 0 GPUs"):
+    with pytest.raises(UserError, match=r"does not fit on the machine: it needs .* of 2 CPUs and 0 GPUs"):
         search(Study("large", space, Minimize("val/mse"), n_trials=1, **fields), in_tmp, data_root)
 
 

@@ -54,7 +54,7 @@ def test_a_missing_searched_metric_is_known_before_training(tmp_path: Path):
     ledger = Ledger.open(study, tmp_path)
     _, config = ledger.ask()
     assert isinstance(config, UserError)
-    assert str(config).startswith("unknown metric 'val/kl' (a study searches over metrics that every trial measures")
+    assert str(config).startswith("unknown metric 'val/kl' (only a metric that every trial measures on val can be")
     ledger.close()
 
 
@@ -147,7 +147,7 @@ def test_another_space_is_refused_with_the_difference(tmp_path: Path):
     Ledger.open(make(), tmp_path).close()
     Ledger.open(make(n_trials=50), tmp_path).close()
     with pytest.raises(
-        UserError, match=r"must not change, but of s config.epochs was 1, is 9; start .* --fork NAME, or .* --fresh"
+        UserError, match=r"study s has changed .*: config.epochs was 1, is 9; .* start .* --fork NAME, or .* --fresh"
     ):
         Ledger.open(make(overrides={"epochs": 9}), tmp_path)
     aside = move_aside(make(), tmp_path)

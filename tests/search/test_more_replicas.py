@@ -226,5 +226,5 @@ def test_the_number_of_replicas_may_stand_in_the_study():
     assert fixed.adaptive is None
     assert study("s", Adaptive(2, 5)).probes[0][1].replicas == 2
     assert replace(study("s", Adaptive(2, 5)), overrides={"replicas": 3}).adaptive is None
-    with pytest.raises(UserError, match="replicas must be a whole number of at least 1, or Adaptive"):
+    with pytest.raises(UserError, match="replicas=0 is not valid; give a whole number of at least 1, or Adaptive"):
         study("s", 0)

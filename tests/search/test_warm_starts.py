@@ -81,8 +81,8 @@ def test_a_study_that_is_not_there_is_named(tmp_path):
     ("point", "message"),
     [
         ({"rat": 0.1}, "enqueue names an unknown parameter 'rat': did you mean rate"),
-        ({"rate": 5.0}, "enqueue must stay in the space, .* but got rate=5.0"),
-        ({"rate": "fast"}, "enqueue must stay in the space, .* but got rate='fast'"),
+        ({"rate": 5.0}, "enqueue has rate=5.0, which is not in the space, .*; choose a value"),
+        ({"rate": "fast"}, "enqueue has rate='fast', which is not in the space, .*; choose a value"),
     ],
 )
 def test_a_point_outside_the_space_is_refused(point, message):
@@ -93,9 +93,9 @@ def test_a_point_outside_the_space_is_refused(point, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"enqueue": [{"rate": 0.1}]}, "enqueue must be a tuple of points"),
-        ({"enqueue": (0.1,)}, "enqueue must be a tuple of points"),
-        ({"keep": -1}, "keep must be a number of trials of at least 0"),
+        ({"enqueue": [{"rate": 0.1}]}, r"enqueue=\[{'rate': 0.1}\] is not a tuple of points"),
+        ({"enqueue": (0.1,)}, r"enqueue=\(0.1,\) is not a tuple of points"),
+        ({"keep": -1}, "keep=-1 is below 0; give a number of trials"),
     ],
 )
 def test_what_cannot_be_is_refused(fields, message):

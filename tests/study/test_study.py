@@ -46,16 +46,16 @@ def test_every_study_loads_and_asks_a_question(path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metrics": ()}, "one or two metrics, but got 0"),
-        ({"metrics": (Minimize("val/mse"), Maximize("val/mig"), Minimize("val/kl"))}, "but got 3"),
+        ({"metrics": ()}, "s has 0 metrics to search over; give one or two"),
+        ({"metrics": (Minimize("val/mse"), Maximize("val/mig"), Minimize("val/kl"))}, "s has 3 metrics to search over"),
         ({"sampler": "nsga"}, "unknown sampler 'nsga': did you mean nsga2"),
-        ({"n_trials": None}, "n_trials must be given"),
-        ({"n_trials": 0}, "n_trials must be at least 1"),
-        ({"name": "a/b"}, "a study's name must be made of"),
+        ({"n_trials": None}, "n_trials is missing; give a number of trials, or use sampler='grid'"),
+        ({"n_trials": 0}, "n_trials=0 is too small; give at least 1"),
+        ({"name": "a/b"}, "'a/b' is not a name of a study; begin with a letter or digit and use only"),
         ({"cpus": 0}, "cpus > 0"),
-        ({"metrics": (Minimize("val/mse"), Maximize("val/mig")), "early_stopping": ASHA()}, "needs a single metric"),
-        ({"constraints": "mse"}, "constraints must be a tuple of them, such as"),
-        ({"early_stopping": "asha"}, "early_stopping must be a rule, such as Pareto"),
+        ({"metrics": (Minimize("val/mse"), Maximize("val/mig")), "early_stopping": ASHA()}, "ASHA takes one metric"),
+        ({"constraints": "mse"}, "constraints='mse' is not a tuple of bounds; write one such as"),
+        ({"early_stopping": "asha"}, "early_stopping='asha' is not a rule; write one such as Pareto"),
     ],
 )
 def test_impossible_studies_are_refused(fields, message):
@@ -138,20 +138,20 @@ def test_two_metrics_and_every_named_sampler_work_together():
         ),
         (
             SPACE.format(objective="VAE()", metrics="Minimize('test/mse')", more=""),
-            r"unknown metric 'test/mse' \(a study searches over metrics that every trial measures on val\)",
+            r"unknown metric 'test/mse' \(only a metric that every trial measures on val can be searched over\)",
         ),
         (
             SPACE.format(objective="VAE()", metrics="Minimize('val/mse')", more=", sampler='tpee'"),
             r"mine.py:8: unknown sampler 'tpee': did you mean tpe",
         ),
         ("from aesearch import Sprits", r"mine.py:5: aesearch has no 'Sprits': did you mean Sprites"),
-        ("study = 3", "a study file must end with study = Study"),
+        ("study = 3", "the study file has no study; end it with study = Study"),
         ("1 / 0", "mine.py:5: ZeroDivisionError: division by zero"),
         ("study = Study(", "mine.py:5: SyntaxError"),
         (SPACE.format(objective="3", metrics="Minimize('val/mse')", more=""), "objective must be a Objective"),
         (
             "study = Study('mine', lambda trial: 3, metrics=Minimize('val/mse'), n_trials=1)",
-            "must return a TrainConfig",
+            "the space of mine returned 3; return a TrainConfig",
         ),
     ],
 )

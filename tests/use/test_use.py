@@ -144,7 +144,7 @@ def test_detect_takes_another_rule_and_a_class_as_normal(models, in_tmp, capsys)
     assert "AUROC" in capsys.readouterr().out
     for options, message in (
         (["--normal", "ten"], "unknown class 'ten'"),
-        (["--quantile", "1.5"], "--quantile must be above 0 and below 1"),
+        (["--quantile", "1.5"], "--quantile 1.5 is out of range; give a number above 0 and below 1"),
     ):
         assert use(models, "vae", "detect", *options) == 2
         assert message in capsys.readouterr().err
@@ -187,9 +187,9 @@ def test_rows_of_a_table_are_scaled_as_in_training(models, in_tmp):
         ("table", ["compress"], "trained on a table"),
         ("vq", ["traverse"], "a codebook has no numbers to vary"),
         ("vae", ["encode", "--input", "nowhere"], "there is no file or folder nowhere"),
-        ("vae", ["traverse", "--item", "-1"], "--item must be from 0"),
-        ("vae", ["denoise", "--noise", "-1"], "--noise must be a standard deviation above 0"),
-        ("conditional", ["interpolate"], "a conditional model gives the class by its label"),
+        ("vae", ["traverse", "--item", "-1"], "there is no item -1; give --item from 0 to "),
+        ("vae", ["denoise", "--noise", "-1"], "--noise -1 is not above 0; give a standard deviation"),
+        ("conditional", ["interpolate"], "a conditional model takes the class from a label, so it cannot interpolate"),
         ("vae", ["encode", "--replica", "5"], "replica must be from 0 to 0, but got 5"),
     ],
 )

@@ -1,6 +1,7 @@
-"""The figures of a report: what ``report_figure`` marks in the files of this folder, in the order of the places.
+"""Figures of a report: the functions of this folder marked by ``report_figure``.
 
-A figure is a function of the analysis that returns a matplotlib Figure, or None where it has nothing to show.
+Such a function takes the analysis. It returns a matplotlib Figure, or None where it has nothing to show.
+The report shows the figures in the order of their places.
 """
 
 import warnings
@@ -19,12 +20,12 @@ from aesearch.report.figures.style import DPI, ReportFigure
 
 
 def _gathered() -> dict[str, ReportFigure]:
-    """Read the figures of all files of this folder."""
+    """Collect the figures of all files of this folder, in the order of their places."""
     modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules([str(Path(__file__).parent)])]
     figures = [value for module in modules for value in vars(module).values() if isinstance(value, ReportFigure)]
     found = {one.name: one for one in sorted(figures, key=lambda one: one.place)}
     if len(found) < len(figures):
-        raise ValueError(f"two figures have one name among {', '.join(one.name for one in figures)}; rename one")
+        raise ValueError(f"two figures have the same name: {', '.join(one.name for one in figures)}; rename one")
     return found
 
 
@@ -32,7 +33,10 @@ FIGURES = _gathered()
 
 
 def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
-    """Draw every figure that has something to show into ``folder``: captions by file name."""
+    """Draw every figure that has something to show into ``folder``.
+
+    Removes the PNG files of an earlier report. Returns the captions by file name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()

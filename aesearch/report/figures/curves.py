@@ -1,4 +1,4 @@
-"""Draw importances and learning curves."""
+"""Figures of importances and learning curves."""
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -8,9 +8,9 @@ from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import COLOURS, MARK, colour_bar, colouring, label_log, report_figure
 
 
-@report_figure(80, "How much of the variance of each metric each parameter explains.")
+@report_figure(80, "Share of the variance of each searched metric that each parameter explains (fANOVA).")
 def importance(analysis: Analysis) -> Figure | None:
-    """How much of each searched metric's variance each parameter explains."""
+    """Draw the share of each searched metric's variance that each parameter explains."""
     if analysis.importance.empty:
         return None
     table = analysis.importance.rename_axis("metric").reset_index()
@@ -22,9 +22,12 @@ def importance(analysis: Analysis) -> Figure | None:
     return figure
 
 
-@report_figure(90, "The searched metrics over the epochs: median over the replicas of each trial.")
+@report_figure(90, "The searched metrics after each epoch: a line per trial, the median over its replicas.")
 def learning_curves(analysis: Analysis) -> Figure | None:
-    """The searched metrics over the epochs: a line per trial (median of its replicas), the knee with its range."""
+    """Draw the searched metrics over the epochs.
+
+    A line is the median over the replicas of a trial; the knee also has its range.
+    """
     history = analysis.results.history
     metrics = [metric for metric in analysis.metrics if metric in history] or ["val/loss"]
     figure, axes = plt.subplots(1, len(metrics), figsize=(6.2 * len(metrics), 4.4), layout="constrained", squeeze=False)

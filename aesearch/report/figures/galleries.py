@@ -1,4 +1,4 @@
-"""Draw the pictures that trials left."""
+"""Figures made of the pictures that trials wrote."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -10,20 +10,22 @@ from aesearch.report.figures.style import report_figure
 
 @report_figure(100, "Test images (above) and their reconstructions (below).")
 def reconstructions(analysis: Analysis) -> Figure | None:
+    """Show test images above their reconstructions, for each shown trial."""
     return _pictures(analysis, "reconstructions")
 
 
 @report_figure(
     110,
-    "One row per code, the most used first: the first image's code with one entry moved from -2.5 to +2.5 "
-    "standard deviations.",
+    "Latent traversals of the first image. Each row moves one entry of its code from -2.5 to +2.5 standard deviations "
+    "and keeps the others; the most used entry comes first.",
 )
 def traversals(analysis: Analysis) -> Figure | None:
+    """Show latent traversals, for each shown trial."""
     return _pictures(analysis, "traversals")
 
 
 def _pictures(analysis: Analysis, name: str) -> Figure | None:
-    """One picture of each shown trial, below each other."""
+    """Stack one picture of each shown trial; None where no trial has one."""
     found = {
         what: analysis.results.pictures[key] / f"{name}.png"
         for what, key in analysis.shown.items()

@@ -1,4 +1,4 @@
-"""Draw tables of numbers as heat maps."""
+"""Figures of tables of numbers, as heat maps."""
 
 from itertools import pairwise
 from typing import Any
@@ -21,11 +21,14 @@ MOST_ROWS = 40
 
 @report_figure(
     40,
-    "Each metric that has a protocol, in % of the way from its floor (codes of noise) to its ceiling (the factors "
-    "themselves as codes), medians over the replicas.",
+    "Each metric that has a protocol, on a scale from its floor, 0 % (codes of noise), to its ceiling, 100 % (the "
+    "factors themselves as codes). Values are medians over the replicas.",
 )
 def scores(analysis: Analysis) -> Figure | None:
-    """Every metric that has a floor and a ceiling, normalised between them: a row per trial, along the parameter."""
+    """Draw every metric that has a floor and a ceiling, normalised between them.
+
+    A row is a trial. Rows are in the order of the most important parameter.
+    """
     judged = Judged(analysis)
     parameter = analysis.parameters[0] if analysis.parameters else None
     if not judged.labelled or parameter is None:
@@ -33,7 +36,7 @@ def scores(analysis: Analysis) -> Figure | None:
     ordered = (
         analysis.complete.sort_values(f"param:{parameter}") if analysis.is_numeric(parameter) else analysis.complete
     )
-    # Evenly along the parameter, where there are too many for a page.
+    # Too many rows do not fit on a page, so trials are picked evenly along the parameter.
     kept = ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, min(MOST_ROWS, len(ordered))).round().astype(int))]
     table = pd.DataFrame(
         {
@@ -71,11 +74,12 @@ def _row_name(analysis: Analysis, key: int, parameter: str) -> str:
 
 @report_figure(
     50,
-    "Which code knows which factor: mutual information as a share of the factor's entropy (20 bins, at most 2,000 "
-    "images of val), and the importance of the code to boosted trees that tell the factor; codes by their KL.",
+    "Which code informs about which factor. Left: mutual information as a share of the factor's entropy (20 bins, at "
+    "most 2,000 images of val). Right: importance of the code to boosted trees that predict the factor. Codes are in "
+    "the order of their KL.",
 )
 def code_maps(analysis: Analysis) -> Figure | None:
-    """Which code knows which factor, of the knee and both ends."""
+    """Draw the information of codes about factors, for each shown trial."""
     found = {what: code_map(analysis.results.pictures[key]) for what, key in analysis.shown.items()}
     maps = {what: one for what, one in found.items() if one is not None}
     if not maps:
@@ -111,14 +115,14 @@ def code_maps(analysis: Analysis) -> Figure | None:
             axis.set_title(f"{what}: trial {key}, {title}" if values is one.information else title, fontsize=11)
             axis.tick_params(axis="x", rotation=0)
             axis.tick_params(axis="y", rotation=0)
-    # Only now: each of seaborn's heat maps draws the whole figure, to see whether labels overlap.
+    # Each heat map of seaborn draws the whole figure to see whether labels overlap, so the layout comes last.
     figure.set_layout_engine("constrained")
     return figure
 
 
-@report_figure(60, "Rank correlations between the metrics over all models, every replica of every trial.")
+@report_figure(60, "Rank correlations between metrics. Each replica of each complete trial counts as one model.")
 def agreement(analysis: Analysis) -> Figure | None:
-    """Rank correlations between the metrics over all models."""
+    """Draw the rank correlations between the metrics over all models."""
     table = Judged(analysis).correlations
     if table.empty:
         return None
@@ -143,9 +147,9 @@ def agreement(analysis: Analysis) -> Figure | None:
     return figure
 
 
-@report_figure(70, "The searched metrics on test over the two most important parameters, averaged per cell.")
+@report_figure(70, "The searched metrics on test over the two most important parameters. A cell is a mean over trials.")
 def heat_map(analysis: Analysis) -> Figure | None:
-    """The searched metrics over the two most important parameters, averaged in cells."""
+    """Draw the searched metrics over the two most important parameters, in cells."""
     if len(analysis.parameters) < 2:
         return None
     first, second = analysis.parameters[:2]
@@ -168,7 +172,7 @@ def heat_map(analysis: Analysis) -> Figure | None:
 
 
 def _cells(analysis: Analysis, parameter: str) -> "pd.Series[Any]":
-    """The parameter's values cut into a few ranges, equal on its own scale."""
+    """Cut a parameter's values into a few ranges of equal width on its own scale."""
     values = analysis.complete[f"param:{parameter}"]
     if not analysis.is_numeric(parameter) or values.nunique() <= BINS:
         return values.astype("category")

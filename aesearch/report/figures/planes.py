@@ -1,4 +1,4 @@
-"""Draw the plane of both searched metrics."""
+"""Figure of the plane of both searched metrics."""
 
 from typing import Any
 
@@ -10,9 +10,14 @@ from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colour_bar, colouring, error_bars, report_figure
 
 
-@report_figure(10, "The searched metrics of every trial: median over the replicas, bars from the least to the most.")
+@report_figure(
+    10, "The two searched metrics of each complete trial: median over its replicas, bars from least to most."
+)
 def plane(analysis: Analysis) -> Figure | None:
-    """Both searched metrics against each other, on val, where the front is found, and on test."""
+    """Draw both searched metrics against each other.
+
+    The front is found on val, on the left; the same trials on test are on the right.
+    """
     if len(analysis.metrics) != 2:
         return None
     figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")

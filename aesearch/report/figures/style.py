@@ -1,4 +1,4 @@
-"""Share what figures have in common: their registration, colours, error bars and scales."""
+"""Registration, colours, error bars and scales that all figures share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +26,12 @@ Draw = Callable[[Analysis], Figure | None]
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the report. ``draw`` returns None where it has nothing to show.
+    """A figure of the report.
 
-    place: figures come in the order of their places. name: of its PNG.
+    place: its place; a report shows figures in the order of their places.
+    name: the name of its PNG file, without ending.
+    caption: the sentence below it.
+    draw: the function that draws it, or returns None where it has nothing to show.
     """
 
     place: int
@@ -38,18 +41,21 @@ class ReportFigure:
 
 
 def report_figure(place: int, caption: str) -> Callable[[Draw], ReportFigure]:
-    """Make a function of the analysis a figure of the report, named like the function."""
+    """Register a function of the analysis as a figure, named like the function."""
     return lambda draw: ReportFigure(place, draw.__name__, caption, draw)
 
 
 def error_bars(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """Distances below and above the median, (2, N)."""
+    """Compute the distances from the median to the least and the most, (2, N)."""
     ends = frame[[f"{metric}_min", f"{metric}_max"]].to_numpy(dtype=float)
     return np.asarray(np.abs(ends - frame[[metric]].to_numpy(dtype=float)).T)
 
 
 def colouring(analysis: Analysis) -> tuple[str, Normalize] | None:
-    """The most important numeric parameter and the scale of its colours."""
+    """Choose the most important numeric parameter, and the scale of its colours.
+
+    Returns None where no parameter is numeric, known of all trials and varied.
+    """
     for parameter in analysis.parameters:
         values = analysis.complete[f"param:{parameter}"]
         if analysis.is_numeric(parameter) and values.notna().all() and values.nunique() > 1:
@@ -68,7 +74,10 @@ def colour_bar(figure: Figure, axes: Any, coloured: tuple[str, Normalize] | None
 
 
 def label_log(axis: Axis) -> None:
-    """Labels at 1, 2 and 5 of each decade, as plain numbers: a range is often less than a decade."""
+    """Label 1, 2 and 5 of each decade as plain numbers.
+
+    A range is often less than a decade, where labels at powers of ten would say little.
+    """
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""Draw metrics against swept parameters, and against the number in their name."""
+"""Figures of metrics against parameters, and against the number in their name."""
 
 import re
 from typing import Any
@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colouring, error_bars, label_log, report_figure
 
-# What a metric is held against, and what to call it.
+# The baseline that is drawn beside a metric: its own metric, and its label.
 BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
 
-@report_figure(20, "Each metric on test against each swept parameter; the circled trial is the chosen one.")
+@report_figure(20, "Each metric on test against each swept parameter. The circle marks the knee or the best trial.")
 def sweeps(analysis: Analysis) -> Figure | None:
-    """Every metric on test against every parameter."""
+    """Draw every metric on test against every parameter."""
     hidden = {"test/loss", "test/bce", *(baseline for baseline, _ in BASELINES.values())}
     hidden |= {metric for members in _families(analysis).values() for _, metric in members}
-    # What has a protocol of its own is in the figure of normalised scores.
+    # The figure of normalised scores shows the metrics of a protocol, so they are left out here.
     hidden |= set(analysis.tested) - set(analysis.bare) - set(analysis.headlines)
     metrics = [m for m in analysis.tested if m not in hidden]
     parameters = analysis.parameters
@@ -62,7 +62,10 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
 
 
 def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:
-    """Metrics on test that end in a number, such as probe_10 and probe_100: by what comes before it."""
+    """Group the metrics on test that end in a number, such as probe_10 and probe_100.
+
+    The key is the part of the name before the number.
+    """
     found: dict[str, list[tuple[float, str]]] = {}
     for metric in analysis.tested:
         if match := re.fullmatch(r"test/(.+)_([0-9.]+)", metric):
@@ -71,16 +74,18 @@ def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:
 
 
 def _named(analysis: Analysis, row: "pd.Series[Any]") -> str:
-    """A trial by its parameters."""
+    """Name a trial by its parameters."""
     values = {parameter: row[f"param:{parameter}"] for parameter in analysis.parameters}
     return ", ".join(f"{p} = {v:.3g}" if isinstance(v, float) else f"{p} = {v}" for p, v in values.items())
 
 
 @report_figure(
-    30, "Metrics of one name over the number in it (of labels, of test noise): median and range over the replicas."
+    30,
+    "Metrics with a number in their name, against that number (count of labels, noise on test): median and range over "
+    "the replicas.",
 )
 def families(analysis: Analysis) -> Figure | None:
-    """Each family of metrics over its number, a line per trial, in the colour of its parameters."""
+    """Draw each family of metrics over its number, with a line per trial."""
     found = _families(analysis)
     if not found or len(analysis.complete) > MOST_LINES:
         return None

@@ -1,4 +1,4 @@
-"""Say what a code is worth as compression."""
+"""Compare codes with PNG as compression."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """Write ``compression.csv``: bits and error of each way to keep the items."""
+    """Write ``compression.csv``: bits and error of each way to store the items."""
     from aesearch.use.compression import compress
 
     return compress(model, source, out)

@@ -1,4 +1,4 @@
-"""Clean noisy items."""
+"""Denoise items."""
 
 import argparse
 from pathlib import Path
@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``denoise``."""
     add_items(parser)
     parser.add_argument(
-        "--noise", type=float, metavar="STD", help="add noise to clean items first, and say what is gained"
+        "--noise", type=float, metavar="STD", help="add noise to clean items first, and print the PSNR gained"
     )
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:
-    """Write ``denoised.npy`` and a picture; with --noise also of the clean items, and what is gained in dB."""
+    """Write ``denoised.npy`` and a picture.
+
+    With ``--noise`` the picture also shows the clean items, and the gain of PSNR in dB is printed.
+    """
     import torch
 
     from aesearch.corruptions import GaussianNoise
@@ -38,7 +42,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
         seen = noise.corrupt(torch.from_numpy(clean), torch.Generator().manual_seed(0)).numpy()
         rows = [clean[:COLUMNS], seen[:COLUMNS]]
     else:
-        raise UserError(f"--noise must be a standard deviation above 0, but got {options.noise}")
+        raise UserError(f"--noise {options.noise:g} is not above 0; give a standard deviation")
     cleaned = model.reconstruct(seen, given)
     files = [save_items(out, "denoised", cleaned), *write_grid(out, "denoised", [*rows, cleaned], model)]
     lines = [*items.remarks, f"{len(cleaned)} items denoised: {', '.join(files)}"]
@@ -48,4 +52,4 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     return lines
 
 
-ACTION = Action(40, "clean noisy items", add_options, run)
+ACTION = Action(40, "remove noise from items", add_options, run)

@@ -1,4 +1,4 @@
-"""Score items and tell anomalies."""
+"""Score items and detect anomalies."""
 
 import argparse
 from pathlib import Path
@@ -12,11 +12,18 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``detect``."""
     add_items(parser)
-    parser.add_argument("--score", choices=["error", "elbo"], default="error", help="(error)")
-    parser.add_argument("--quantile", type=float, default=0.95, metavar="Q", help="of clean val scores (0.95)")
-    parser.add_argument("--deviations", type=float, metavar="K", help="mean + K std of clean val scores instead")
-    parser.add_argument("--normal", metavar="CLASS", help="the class that is no anomaly, where items have labels")
+    parser.add_argument(
+        "--score", choices=["error", "elbo"], default="error", help="anomaly score: squared error or -ELBO (error)"
+    )
+    parser.add_argument(
+        "--quantile", type=float, default=0.95, metavar="Q", help="threshold: this quantile of clean val scores (0.95)"
+    )
+    parser.add_argument(
+        "--deviations", type=float, metavar="K", help="threshold instead: mean + K standard deviations of these scores"
+    )
+    parser.add_argument("--normal", metavar="CLASS", help="the class that is normal, where items have labels")
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:
@@ -26,4 +33,4 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     return detect(model, source, out, options)
 
 
-ACTION = Action(90, "score items and tell anomalies", add_options, run)
+ACTION = Action(90, "score items and detect anomalies", add_options, run)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """Write ``codes.parquet``: a row per item, its name, its label if any, and its code."""
+    """Write ``codes.parquet``: a row per item with name, label, if any, and code."""
     import pandas as pd
 
     items = source.items()

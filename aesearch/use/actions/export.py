@@ -1,4 +1,4 @@
-"""Write a model to take away."""
+"""Export a model for use without its study."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """Write the folder of one replica: safetensors, config.json, info.json, model_card.md and model.pt2."""
+    """Write the folder of one replica, which is a model to take away.
+
+    It has model.safetensors, config.json, info.json, model_card.md and model.pt2.
+    """
     from aesearch.use.program import export
 
     return export(model, out)

@@ -1,4 +1,4 @@
-"""Draw the way from item to item."""
+"""Interpolate between items."""
 
 import argparse
 from pathlib import Path
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``interpolate``."""
     add_items(parser)
-    parser.add_argument("--pairs", type=positive, default=6, metavar="N", help="(6)")
-    parser.add_argument("--steps", type=positive, default=9, metavar="N", help="(9)")
-    parser.add_argument("--spherical", action="store_true", help="along a great circle")
+    parser.add_argument("--pairs", type=positive, default=6, metavar="N", help="pairs of items (6)")
+    parser.add_argument(
+        "--steps", type=positive, default=9, metavar="N", help="pictures of a pair, both ends included (9)"
+    )
+    parser.add_argument("--spherical", action="store_true", help="interpolate codes along a great circle (linear)")
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:
-    """Write ``interpolations.png``: a row per pair of items, from the one to the other."""
+    """Write ``interpolations.png``: a row per pair of items, from one to the other."""
     from aesearch.errors import UserError
     from aesearch.model import save_grid
     from aesearch.use.grids import check_pictures
@@ -27,9 +30,11 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     check_pictures(model)
     items = source.items()
     if source.given_labels(items) is not None:
-        raise UserError("a conditional model gives the class by its label; sample or traverse it instead")
+        raise UserError(
+            "a conditional model takes the class from a label, so it cannot interpolate; sample or traverse it"
+        )
     if len(items.images) < 2:
-        raise UserError(f"interpolation needs at least 2 items, but got {len(items.images)}")
+        raise UserError(f"interpolation needs at least 2 items, but got {len(items.images)}; give more with --input")
     pairs = min(options.pairs, len(items.images) // 2)
     images = items.images[: 2 * pairs]
     grid = model.interpolate(images[0::2], images[1::2], options.steps, options.spherical)
@@ -38,4 +43,4 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     return [*items.remarks, f"{pairs} pairs in {options.steps} steps: {path}"]
 
 
-ACTION = Action(60, "go from item to item", add_options, run)
+ACTION = Action(60, "interpolate between items", add_options, run)

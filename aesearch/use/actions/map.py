@@ -14,7 +14,10 @@ MOST_MAPPED = 2000
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """Write ``map.png`` and ``map.csv``: the codes in two dimensions, by PCA and by t-SNE, coloured by label."""
+    """Write ``map.png`` and ``map.csv``: codes in two dimensions, by PCA and t-SNE.
+
+    The points of the picture are coloured by label. At most 2,000 items are mapped.
+    """
     import numpy as np
     import pandas as pd
     from sklearn.decomposition import PCA
@@ -27,7 +30,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     given = source.given_labels(items)
     limit = min(MOST_MAPPED, len(items.images))
     if limit < 5:
-        raise UserError(f"a map needs at least 5 items, but got {limit}")
+        raise UserError(f"a map needs at least 5 items, but got {limit}; give more with --input")
     codes = model.encode(items.images[:limit], None if given is None else given[:limit])
     flat = PCA(min(2, codes.shape[1])).fit_transform(codes)
     if flat.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""Write what a model makes of items."""
+"""Reconstruct items."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
-    """Write ``reconstructions.npy``, a picture of originals above reconstructions, and ``errors.csv``."""
+    """Write ``reconstructions.npy``, ``errors.csv`` and a picture.
+
+    The picture shows the items above their reconstructions.
+    """
     import numpy as np
     import pandas as pd
 
@@ -35,4 +38,4 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     ]
 
 
-ACTION = Action(30, "write what the model makes of items", add_items, run)
+ACTION = Action(30, "write reconstructions of items and their errors", add_items, run)

@@ -1,4 +1,4 @@
-"""Draw new items."""
+"""Sample new items."""
 
 import argparse
 from pathlib import Path
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=positive, default=64, metavar="N", help="(64)")
-    parser.add_argument("--label", metavar="CLASS", help="the class to sample")
-    parser.add_argument("--prior", choices=["model", "mixture"], default="model", help="(model)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    """Add the options of ``sample``."""
+    parser.add_argument("--count", type=positive, default=64, metavar="N", help="number of new items (64)")
+    parser.add_argument("--label", metavar="CLASS", help="class to sample (conditional model or --prior mixture)")
+    parser.add_argument(
+        "--prior", choices=["model", "mixture"], default="model", help="distribution that codes are drawn from (model)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
 
 
 def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
@@ -30,7 +33,9 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     label = None
     if options.label is not None:
         if options.label not in model.classes:
-            raise UserError(f"unknown class {options.label!r}: the model knows {', '.join(model.classes) or 'none'}")
+            raise UserError(
+                f"unknown class {options.label!r}: the model has {', '.join(model.classes) or 'no classes'}"
+            )
         label = model.classes.index(options.label)
     drawn = model.sample(options.count, label, options.prior, options.seed)
     files = [save_items(out, "samples", drawn)]
@@ -43,4 +48,4 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     return [f"{len(drawn)} samples: {', '.join(files)}"]
 
 
-ACTION = Action(50, "draw new items", add_options, run)
+ACTION = Action(50, "sample new items", add_options, run)
