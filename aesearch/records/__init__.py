@@ -1,4 +1,4 @@
-"""Records: what trials leave, as files and, in ``aesearch.records.results``, as tables.
+"""Records: what trials leave, as files and as tables.
 
 Only the files are imported here: the process that writes them needs no pandas.
 """

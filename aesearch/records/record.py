@@ -1,4 +1,4 @@
-"""The record of a trial: a folder of files, all of which the driver of the study writes.
+"""Record of a trial: a folder of files that the study's driver writes.
 
 Some say what the driver itself does. The others come from the trial's worker, which hands them over through Ray, so a
 worker needs no access to this folder.
@@ -44,7 +44,9 @@ MOST_REASON = 1000  # characters; the traceback has all of it
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Merge two parts of a trial's metrics, references and protocols; the second wins.
+    """Merge two parts of a trial's metrics, references and protocols.
+
+    Where both have an entry, the second wins.
 
     A protocol keeps the names of all metrics that were measured under it.
     """
@@ -56,12 +58,18 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def medians(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
-    """Take the median of each named metric over its replicas; NaN where it is not measured."""
+    """Take the median of each named metric over its replicas.
+
+    It is NaN for a metric that is not measured.
+    """
     return [float(np.median(metrics.get(name, (math.nan,)))) for name in names]
 
 
 def epoch_line(epoch: "Epoch", elapsed: float) -> dict[str, Any]:
-    """Make the line of history.jsonl of an epoch that ended ``elapsed`` seconds after the trial began."""
+    """Make the line of history.jsonl of an epoch.
+
+    elapsed: seconds from the begin of the trial to the end of the epoch.
+    """
     return {
         "epoch": epoch.number,
         "time_ms": int(time.time() * 1000),
@@ -73,7 +81,7 @@ def epoch_line(epoch: "Epoch", elapsed: float) -> dict[str, Any]:
 
 
 def failure_of(error: BaseException) -> tuple[str, str]:
-    """Put an error into words: the reason of a failure in one line, and the traceback."""
+    """Put an error into words: its reason in one line, and the traceback."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return reason, "".join(traceback.format_exception(error))
 
@@ -121,7 +129,10 @@ class Record:
         return self.folder / "checkpoints"
 
     def begin(self, trial: dict[str, Any], again: bool = False) -> None:
-        """Empty the folder and write trial.json; ``again`` keeps epochs and checkpoints of an interrupted attempt."""
+        """Empty the folder and write trial.json.
+
+        again: whether the epochs and checkpoints of an interrupted attempt are kept.
+        """
         kept = {self.folder / "history.jsonl", self.checkpoints} if again else set()
         for path in self.folder.iterdir() if self.folder.exists() else ():
             if path in kept:
@@ -134,7 +145,10 @@ class Record:
         self._write("trial.json", trial)
 
     def attempt(self, pid: int | None = None, host: str = "") -> int:
-        """Note that a process takes up the trial, this one by default. Returns the number of attempts so far."""
+        """Note that a process takes up the trial, this one by default.
+
+        Returns the number of attempts so far.
+        """
         count = int(self.read("worker.json").get("attempts", 0)) + 1
         taken = {"attempts": count, "pid": pid or os.getpid(), "host": host or socket.gethostname()}
         self._write("worker.json", taken)
@@ -154,7 +168,7 @@ class Record:
             file.write(json.dumps(line) + "\n")
 
     def join_history(self, part: "Record", start: int) -> None:
-        """Add the history of ``part``, the replicas from ``start`` on, to that of the replicas before."""
+        """Add the history of ``part`` to that of the replicas before ``start``."""
         lines = self.history()
         for line, other in zip(lines, part.history(), strict=True):
             line["metrics"] = {
@@ -166,12 +180,18 @@ class Record:
         _replace(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result. Its time is later than that of any earlier one, even where the clock was set back."""
+        """Write the result.
+
+        Its time is later than that of any earlier one, even where the clock was set back.
+        """
         known = (int(self.read(name).get("time_ms", 0)) for name in ("state.json", "result.json"))
         self._write("result.json", result | {"time_ms": max(int(time.time() * 1000), *(1 + ms for ms in known))})
 
     def fail(self, error: BaseException) -> str:
-        """Write the ``error`` and its traceback as the reason of a failure. Returns the reason."""
+        """Write the ``error`` and its traceback as the reason of a failure.
+
+        Returns the reason.
+        """
         reason, details = failure_of(error)
         self.fail_for(reason, details)
         return reason
@@ -185,7 +205,10 @@ class Record:
         self._write("scores.json", scores)
 
     def place(self, source: str, name: str, folder: Path) -> None:
-        """Move a file of the record's folder ``source``, whole on disk, into ``folder``; nothing if it is moved."""
+        """Move a file of the record's folder ``source`` into ``folder``.
+
+        It is synced to disk first. Nothing is done if it was moved before.
+        """
         path = self.folder / source / name
         if path.exists():
             with path.open("rb") as file:
@@ -203,7 +226,10 @@ class Record:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read one of the JSON files; empty where there is none. Raises UserError where it is damaged."""
+        """Read one of the JSON files; empty where there is none.
+
+        Raises UserError where it is damaged.
+        """
         path = self.folder / name
         return _parsed(path.read_text(errors="replace"), path) if path.exists() else {}
 
@@ -215,7 +241,10 @@ class Record:
             raise _damaged(self.folder / "history.jsonl", "is empty")
 
     def measured(self) -> dict[str, Any]:
-        """Read all final metrics, those that were measured later included, with their references and protocols."""
+        """Read all final metrics, with their references and protocols.
+
+        Those that were measured after the trial are included.
+        """
         return merged(self.read("result.json"), self.read("scores.json"))
 
     def remarks(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""Results: what the trials of a study left, as tables. They are made of records, from MLflow or from this machine."""
+"""Results: what the trials of a study left, as tables.
+
+They are made of records, from MLflow or from this machine.
+"""
 
 import json
 from collections.abc import Mapping
@@ -69,14 +72,20 @@ def from_records(
 
 
 def local_results(folder: Path) -> Results:
-    """Read the results of a study from its state ``folder`` alone, without MLflow and without the study file."""
+    """Read the results of a study from its state ``folder`` alone.
+
+    Neither MLflow nor the study file is needed.
+    """
     records = {int(path.name): Record(path) for path in sorted((folder / "trials").glob("[0-9]*"))}
     ended = {key: record for key, record in records.items() if record.read("state.json")}
     return from_records(json.loads((folder / "study.json").read_text()), ended, "artifacts")
 
 
 def spread(metric: str, values: list[float]) -> dict[str, float]:
-    """Take median, least and largest over the replicas, by name; all NaN where one replica is NaN."""
+    """Take median, least and largest over the replicas, by name.
+
+    All are NaN where one replica is NaN.
+    """
     of_all = {"": np.median(values), "_min": np.min(values), "_max": np.max(values)}
     return {f"{metric}{name}": float(value) for name, value in of_all.items()}
 

@@ -1,4 +1,7 @@
-"""Answer a study: ask for trials, train them on Ray, and note how they ended. The only room that imports Ray."""
+"""Answer a study: ask for trials, train them, and note how they ended.
+
+This is the only room that imports Ray.
+"""
 
 import os
 

@@ -1,4 +1,7 @@
-"""What a call of ``run`` may use: time and disk. When either is used up, the study stops as after Ctrl-C."""
+"""Limit the time and the disk that a call of ``run`` may use.
+
+When either is used up, the study stops as after Ctrl-C.
+"""
 
 import errno
 import re
@@ -39,7 +42,10 @@ def size(text: str) -> int:
 
 
 def check_room(folder: Path, broken: str = "") -> None:
-    """Raise UserError where the disk of ``folder`` is full, or was when the search broke."""
+    """Raise UserError where the disk of ``folder`` is full.
+
+    broken: text of the error that broke the search; it may say that the disk was full then.
+    """
     if NO_ROOM in broken or shutil.disk_usage(folder).free < LEAST_ROOM:
         raise UserError(
             f"a study must have room to write, but the disk of {folder} is full; free some, and the same command goes "
@@ -49,7 +55,9 @@ def check_room(folder: Path, broken: str = "") -> None:
 
 @dataclass
 class Budget:
-    """At most so many ``seconds`` from the begin of the search, so many ``bytes``; ``reached`` says which was used up.
+    """Limits of a search, and which of them is used up.
+
+    seconds: from the begin of the search. bytes: on disk. reached: "time", "disk", or empty.
 
     The bytes are those of the study's folder, and of its models once more for MLflow's copies.
     """
@@ -74,7 +82,7 @@ class Budget:
             timer.cancel()
 
     def ended(self, trial: Path, others: list[Path]) -> None:
-        """Note that a ``trial`` has ended, and that of the ``others`` something was removed."""
+        """Note that a ``trial`` has ended, and that files of ``others`` were removed."""
         if self.bytes is None or self.reached:
             return
         for folder in (trial, *others):

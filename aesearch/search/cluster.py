@@ -37,7 +37,10 @@ class Where:
 
 @contextmanager
 def connected(where: Where) -> Any:
-    """Connect to Ray, and start one where there is none. Raises UserError where it cannot be reached."""
+    """Connect to Ray, and start one where there is none.
+
+    Raises UserError where it cannot be reached.
+    """
     # Without an address Ray would join any cluster that was started on this machine.
     options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
     if options["address"] == "local":
@@ -65,7 +68,10 @@ def connected(where: Where) -> Any:
 
 
 def _probe(address: str) -> None:
-    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise OSError where nothing listens at HOST:PORT.
+
+    Ray itself would try for minutes.
+    """
     host, _, port = address.rpartition(":")
     if port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -102,7 +108,10 @@ def handler_kept(number: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_sigint() -> Any:
-    """Let SIGTERM stop a study as cleanly as SIGINT, which Tune handles by returning from fit()."""
+    """Let SIGTERM stop a study as cleanly as SIGINT.
+
+    Tune handles SIGINT by returning from fit().
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -114,7 +123,9 @@ def sigterm_as_sigint() -> Any:
 
 
 def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:
-    """Share Ray's resources: returns the CPUs and GPUs of a trial, and the number of trials at once.
+    """Share Ray's resources among trials.
+
+    Returns the CPUs and the GPUs of a trial, and the number of trials at once.
 
     grows: whether the cluster adds nodes for trials that wait, so that a trial may need more than it has now.
     Raises UserError where a trial would wait for ever.
@@ -130,6 +141,9 @@ def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, 
 
 
 def threads(cpus: float) -> int:
-    """Count the threads of a trial: its CPUs, but no more than $OMP_NUM_THREADS where that is set."""
+    """Count the threads of a trial.
+
+    They are its CPUs, but no more than $OMP_NUM_THREADS where that is set.
+    """
     most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return max(1, min(int(cpus), int(most) if most.isdigit() else int(cpus)))

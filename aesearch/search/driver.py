@@ -49,7 +49,7 @@ def run_study(
     watch: Callable[[int, float], None],
     budget: Budget | None = None,
 ) -> Ended:
-    """Run the trials that the ledger lacks, then the further replicas that some deserve.
+    """Run the trials that the ledger lacks, then further replicas of some.
 
     changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
     shares of their epochs that are done.
@@ -114,7 +114,10 @@ def _work_off(queue: Queue, where: Where, keeper: str, listener: Listener) -> En
 def _search(
     queue: Queue, where: Where, keeper: str, attempts: Attempts, listener: Listener
 ) -> tuple[QueueSearcher, str]:
-    """Run what is left. Returns the searcher, and why Tune broke down, as it does when Ray ends a worker for memory."""
+    """Run what is left of a queue in one Tune run.
+
+    Returns the searcher, and why Tune broke down; empty if it did not. It does when Ray ends a worker for its memory.
+    """
     study = queue.ledger.study
     cpus, gpus, concurrent = resources(study, queue.left, grows=where.address not in (None, "local"))
     searcher = QueueSearcher(
@@ -149,7 +152,10 @@ def _search(
 
 
 def _task(study: Study, data: Path, own_threads: int, device: str, keeper: str) -> Task:
-    """Make what all tasks of a study share; the searcher fills in place and configuration."""
+    """Make what all tasks of a study share.
+
+    The searcher fills in place and configuration.
+    """
     rule = study.early_stopping
     return Task(
         place=Place(-1),
@@ -175,7 +181,7 @@ def _scheduler(queue: Queue, searcher: QueueSearcher) -> TrialScheduler:
 
 
 def _lost(queue: Queue, searcher: QueueSearcher, broken: str) -> Mapping[Place, str]:
-    """Name the trials that were under way when the search broke and are not to be tried again, and why.
+    """Name the trials that a broken search lost for good, and why.
 
     Ray names the process that it ended for its memory; where it names none, it is those that were there too often.
     """

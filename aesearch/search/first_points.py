@@ -1,4 +1,7 @@
-"""List the points that a study tries first: those of a grid, those that it names, other studies' best."""
+"""List the points that a study tries first.
+
+They are those of a grid, those that the study names, and the best of other studies.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,9 @@ Point = dict[str, Any]
 
 
 def first_points(study: Study, home: Path) -> Iterator[Point]:
-    """List the points, in the order in which they are tried; what a point leaves open is drawn.
+    """List the points in the order in which they are tried.
+
+    A parameter that a point leaves open is drawn by the sampler.
 
     Raises UserError where another study that is asked for its best trials cannot be read.
     """
@@ -31,7 +36,7 @@ def first_points(study: Study, home: Path) -> Iterator[Point]:
 
 
 def _best_of(best: Best, study: Study, home: Path) -> list[Point]:
-    """Take the parameters of another study's best trials that are in this one's space."""
+    """List another study's best points, as far as they are in this one's space."""
     path = home.absolute() / best.study / "ledger.db"
     if not path.exists():
         known = [folder.parent.name for folder in home.absolute().glob("*/ledger.db")]

@@ -1,4 +1,6 @@
-"""Hand over from a worker what its trial has: epochs, checkpoints, a result with its model, a failure, remarks.
+"""Hand over from a worker what its trial has.
+
+That is epochs, checkpoints, a result with its model, a failure, remarks.
 
 Each message waits until the driver's side has it on disk. So what the driver hears of a trial afterwards is there.
 """
@@ -29,7 +31,10 @@ class Handover:
         self.left: Left = self._call("take_up", os.getpid(), socket.gethostname())
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
-        """Copy files of the whole trial, by their names below its folder, into ``folder``."""
+        """Copy files of the whole trial into ``folder``.
+
+        names: paths below the trial's folder.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             with (folder / Path(name).name).open("wb") as file:
@@ -41,7 +46,10 @@ class Handover:
         self._tell("add_epoch", line)
 
     def checkpoint(self, folder: Path, stem: str) -> None:
-        """Hand over the checkpoint ``stem`` in ``folder``; of the older ones those in the folder are kept."""
+        """Hand over the checkpoint ``stem`` in ``folder``.
+
+        Of the older ones, those that are in the folder are kept.
+        """
         # The manifest last: a checkpoint that has one is whole.
         names = [f"{stem}.safetensors", f"{stem}.json"]
         self._send(folder, names)
@@ -52,7 +60,7 @@ class Handover:
         self._finish("finish", folder, result)
 
     def joined(self, folder: Path, result: Mapping[str, Any]) -> None:
-        """Hand over the model of all replicas in ``folder``, those of this part joined to those before."""
+        """Hand over the model of all replicas, this part's joined to those before."""
         self._finish("join", folder, result)
 
     def failure(self, reason: str, details: str) -> None:

@@ -24,18 +24,24 @@ INCOMING = "incoming"
 
 
 class SupersededError(RuntimeError):
-    """A message of a worker whose trial another attempt or another driver has taken over."""
+    """A message of an attempt that another attempt or driver has replaced."""
 
 
 class Keeper:
-    """The writer of the records below the ``folder`` of a study, for as long as its driver's ``session`` lasts."""
+    """Writer of a study's records, for as long as its driver's session lasts.
+
+    folder: of the study's state. session: of the driver, which driver.json names.
+    """
 
     def __init__(self, folder: Path, session: str) -> None:
         self.folder = folder
         self.session = session
 
     def take_up(self, place: Place, pid: int, host: str) -> Left:
-        """Begin another attempt at a trial by the process ``pid`` of ``host``. Raises SupersededError."""
+        """Begin another attempt at a trial by the process ``pid`` of ``host``.
+
+        Raises SupersededError.
+        """
         self._check_session()
         record = self._record(place)
         attempt = record.attempt(pid, host)
@@ -49,7 +55,10 @@ class Keeper:
         )
 
     def fetch(self, place: Place, name: str, offset: int) -> bytes:
-        """Read a chunk of a file of the whole trial, by its name below the trial's folder."""
+        """Read a chunk of a file of the whole trial.
+
+        name: path below the trial's folder. offset: in bytes.
+        """
         with (place.trial(self.folder / "trials") / name).open("rb") as file:
             file.seek(offset)
             return file.read(CHUNK)
@@ -62,7 +71,10 @@ class Keeper:
             record.add_line(line)
 
     def receive(self, place: Place, attempt: int, name: str, offset: int, content: bytes) -> None:
-        """Write a chunk of a file that a later message puts in its place. Raises SupersededError, OSError."""
+        """Write a chunk of a file that a later message puts in its place.
+
+        Raises SupersededError, OSError.
+        """
         path = self._current(place, attempt).folder / INCOMING / name
         path.parent.mkdir(exist_ok=True)
         try:
@@ -75,7 +87,10 @@ class Keeper:
             raise
 
     def keep_checkpoint(self, place: Place, attempt: int, names: Sequence[str], kept: Sequence[str]) -> None:
-        """Put the received files of a checkpoint in their place, in their order, and remove all but the ``kept``."""
+        """Put the received files of a checkpoint in their place, in their order.
+
+        kept: names of all checkpoint files that stay. Raises SupersededError, OSError.
+        """
         record = self._current(place, attempt)
         record.checkpoints.mkdir(exist_ok=True)
         for name in names:
@@ -85,7 +100,10 @@ class Keeper:
                 path.unlink()
 
     def finish(self, place: Place, attempt: int, names: Sequence[str], result: Mapping[str, Any]) -> None:
-        """Put the received model and pictures in their place, and write the result. Raises SupersededError, OSError."""
+        """Put the received model in its place, and write the result.
+
+        Raises SupersededError, OSError.
+        """
         record = self._current(place, attempt)
         for name in names:
             record.place(INCOMING, name, record.artifacts)
@@ -93,7 +111,10 @@ class Keeper:
         shutil.rmtree(record.folder / INCOMING, ignore_errors=True)
 
     def join(self, place: Place, attempt: int, names: Sequence[str], result: Mapping[str, Any]) -> None:
-        """Make the received replicas the trial's own. Done again after an interruption, it comes to the same."""
+        """Make the received replicas the trial's own.
+
+        It is idempotent: done again after an interruption, it comes to the same. Raises SupersededError, OSError.
+        """
         part, whole = self._current(place, attempt), Record(place.trial(self.folder / "trials"))
         for name in names:
             part.place(INCOMING, name, whole.artifacts)
@@ -135,7 +156,10 @@ def _remark(record: Record, text: str) -> None:
 
 @contextmanager
 def keeping(folder: Path) -> Iterator[str]:
-    """Run a keeper for the study in ``folder`` beside this driver. Yields the name by which workers find it."""
+    """Run a keeper for the study in ``folder`` beside this driver.
+
+    Yields the name by which workers find it.
+    """
     session = session_of(folder)
     name = f"keeper-{session}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

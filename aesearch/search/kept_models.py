@@ -12,7 +12,9 @@ from aesearch.search.ledger import Ledger
 
 @dataclass
 class KeptModels:
-    """The models of a study's trials: those of the front and of the ``keep`` best of each searched metric stay.
+    """Models of a study's trials, of which some are kept.
+
+    Those of the front and of the ``keep`` best of each searched metric stay.
 
     gone: keys of trials whose models were removed, so that each is looked at once.
     """
@@ -21,7 +23,10 @@ class KeptModels:
     gone: set[int] = field(default_factory=set)
 
     def discard(self) -> list[int]:
-        """Remove what is not kept. Returns the keys of trials whose models were removed now."""
+        """Remove what is not kept.
+
+        Returns the keys of trials whose models were removed now.
+        """
         ledger, study = self.ledger, self.ledger.study
         if study.keep is None or study.comparisons:
             return []
@@ -39,7 +44,10 @@ class KeptModels:
         return [key for key in sorted(going) if discard(ledger.record(key).artifacts, reason)]
 
     def _costs(self, key: int, trial: FrozenTrial) -> tuple[float, ...]:
-        """Read the searched metrics, to be minimised; what Optuna knows is of a trial's first replicas."""
+        """Read the searched metrics of a trial, signed so that less is better.
+
+        Optuna knows those of a trial's first replicas only.
+        """
         values = trial.values
         if self.ledger.study.adaptive:
             values = [float(np.median(of_one)) for of_one in self.ledger.replicas(key).values()]

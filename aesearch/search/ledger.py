@@ -1,4 +1,6 @@
-"""Keep what was tried and how it ended: an Optuna study on SQLite below ``--home``, beside the records of the trials.
+"""Keep what was tried and how it ended, in an Optuna study on SQLite.
+
+It stands below ``--home``, beside the records of the trials.
 
 It outlives any driver: the same command again goes on with what is missing. A trial goes this way:
 
@@ -45,7 +47,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class Asked(NamedTuple):
-    """The next trial: its key, and its configuration or why the space could not make it."""
+    """Next trial: its key, and its configuration or the space's error."""
 
     key: int
     config: TrainConfig | Exception
@@ -53,7 +55,9 @@ class Asked(NamedTuple):
 
 @dataclass
 class Ledger:
-    """The trials of a study, in Optuna and in their records. One driver at a time holds it.
+    """Trials of a study, in Optuna and in their records.
+
+    One driver at a time holds them.
 
     A trial has a key that stays the same when a failed trial is tried again under a new Optuna number.
     running: trials that are handed out, by key. interrupted: those that an earlier driver left behind, which are handed
@@ -120,7 +124,10 @@ class Ledger:
             )
 
     def check_data(self, digests: Mapping[str, str]) -> None:
-        """Remember the ``digests`` of the study's data sets, by name. Raises UserError where one is not as it was."""
+        """Remember the ``digests`` of the study's data sets, by name.
+
+        Raises UserError where one has changed.
+        """
         known = self.optuna_study.user_attrs.get("data", {})
         changed = [name for name in digests if known.get(name, digests[name]) != digests[name]]
         if changed:
@@ -134,7 +141,9 @@ class Ledger:
             self.note()
 
     def describe(self) -> dict[str, Any]:
-        """State what the study is without its file: the content of study.json, and of MLflow's parent run.
+        """State what the study is without its file.
+
+        This is the content of study.json, and of MLflow's parent run.
 
         ``identity`` tells it from one of the same name that is begun afresh, ``data`` are the digests of its data sets.
         """
@@ -186,7 +195,10 @@ class Ledger:
                 return None
 
     def ask(self) -> Asked:
-        """Hand out the next trial and begin its record; one that was under way goes on from what it has."""
+        """Hand out the next trial and begin its record.
+
+        One that was under way goes on from what it has.
+        """
         if self.interrupted:
             key, frozen = next(iter(self.interrupted.items()))
             trial, again = self._take(key, frozen), True
@@ -212,7 +224,10 @@ class Ledger:
         return Asked(key, config)
 
     def _take(self, key: int, frozen: FrozenTrial) -> optuna.Trial:
-        """Go on with a trial that is RUNNING in Optuna. Parameters that it has stay; the others are drawn now."""
+        """Go on with a trial that is RUNNING in Optuna.
+
+        Parameters that it has stay. The others are drawn now.
+        """
         self.optuna_study.sampler = self.study.make_sampler(key)
         trial = optuna.Trial(self.optuna_study, frozen._trial_id)
         trial.set_user_attr("key", key)
@@ -226,7 +241,9 @@ class Ledger:
         return max(self.trials(), default=-1) + 1
 
     def report(self, key: int, value: float, epoch: int) -> None:
-        """Note an intermediate value of a single searched metric, for samplers that learn from stopped trials.
+        """Note the value of a single searched metric after an epoch.
+
+        Samplers that learn from stopped trials use it.
 
         A trial that goes on from a checkpoint does some epochs again; they are noted once.
         """
@@ -235,7 +252,10 @@ class Ledger:
             self.reported[key] = epoch
 
     def tell(self, key: int, outcome: Outcome) -> None:
-        """Note how a trial ended. COMPLETE needs finite values of all searched metrics, or it is a FAIL."""
+        """Note how a trial ended.
+
+        COMPLETE needs finite values of all searched metrics, or it is a FAIL.
+        """
         if outcome.state == "COMPLETE" and not (outcome.values and np.isfinite(outcome.values).all()):
             outcome = Outcome("FAIL", reason=f"the searched metrics must be finite, but got {list(outcome.values)}")
         trial = self.running.pop(key)
@@ -253,7 +273,10 @@ class Ledger:
         self.optuna_study.tell(trial, told, state=TrialState[outcome.state])
 
     def retry_failed(self) -> int:
-        """Queue the failed trials again, under their keys, to go on from what they have. Returns how many there are."""
+        """Queue the failed trials again, under their keys.
+
+        They go on from what they have. Returns how many there are.
+        """
         failed = {key: frozen for key, frozen in self.finished().items() if frozen.state == TrialState.FAIL}
         for key, frozen in failed.items():
             self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
@@ -268,7 +291,7 @@ class Ledger:
 
     @property
     def total(self) -> int:
-        """The number of trials that the study is to have, never less than it has finished."""
+        """Number of trials that the study is to have, at least those that ended."""
         return max(self.study.n_trials or len(self.study.grid()), len(self.finished()))
 
     @property
@@ -291,7 +314,10 @@ class Ledger:
         return {key: trial for key, trial in self.trials().items() if trial.state in FINISHED}
 
     def rivals(self) -> dict[int, FrozenTrial]:
-        """Map the complete trials that keep all bounds, by key; all complete ones where none does."""
+        """Map the complete trials that keep all bounds, by key.
+
+        Where none keeps them, all complete trials count.
+        """
         complete = {key: trial for key, trial in self.trials().items() if trial.state == TrialState.COMPLETE}
         keeping = {
             key: trial for key, trial in complete.items() if all(value <= 0 for value in trial.constraints.values())
@@ -304,7 +330,10 @@ class Ledger:
         return {name: metrics[name] for name in self.searched}
 
     def intermediate(self) -> dict[int, dict[int, list[float]]]:
-        """Read the searched metrics after each epoch of each trial, by key and epoch: medians of replicas."""
+        """Read the searched metrics after each epoch, by key and epoch.
+
+        They are medians over replicas.
+        """
         return {key: self._values(key) for key in self.trials()}
 
     def _values(self, key: int) -> dict[int, list[float]]:
@@ -321,7 +350,10 @@ class Ledger:
         }
 
     def counts(self) -> Counter[str]:
-        """Count the trials in each state; those that an earlier driver left behind are WAITING until they go on."""
+        """Count the trials in each state.
+
+        Those that an earlier driver left behind are WAITING until they go on.
+        """
         return Counter(
             "WAITING" if key in self.interrupted else trial.state.name for key, trial in self.trials().items()
         )

@@ -1,4 +1,6 @@
-"""Add replicas to the trials that could still be on the front, when a search with adaptive replicas is done.
+"""Add replicas to the trials that could still be on the front.
+
+That is done when a search with adaptive replicas is over.
 
 A part of a trial, its replicas from ``start`` on, trains with a record of its own below the trial's, and is then joined
 to it. What is joined counts; a part that was interrupted goes on from its checkpoint.
@@ -21,7 +23,10 @@ from aesearch.train import TrainConfig
 
 
 def parts(ledger: Ledger) -> list[Place]:
-    """List what is to be trained next, by what the complete trials have; empty when no trial deserves more replicas."""
+    """List the parts of trials that are to be trained next.
+
+    The list is empty when no trial deserves more replicas.
+    """
     rule = ledger.study.adaptive
     if rule is None or ledger.left:
         return []
@@ -34,7 +39,10 @@ def parts(ledger: Ledger) -> list[Place]:
 
 @dataclass
 class Parts:
-    """The parts of trials that are to be trained, as a queue. ``left`` counts those that have not ended."""
+    """Queue of the parts of trials that are to be trained.
+
+    left: how many have not ended.
+    """
 
     ledger: Ledger
     waiting: deque[Place]
@@ -44,7 +52,10 @@ class Parts:
         self.left = len(self.waiting)
 
     def ask(self) -> tuple[Place, TrainConfig]:
-        """Hand out the next part, with the configuration of the trial and as many replicas as it will have."""
+        """Hand out the next part.
+
+        Its configuration has as many replicas as the trial will have.
+        """
         part = self.waiting.popleft()
         begun = {"key": part.key, "start": part.start, "stop": part.stop}
         _record(self.ledger, part).begin(begun, again=True)
@@ -55,7 +66,10 @@ class Parts:
         """Ignore an epoch: the sampler sees the first replicas only."""
 
     def tell(self, part: Place, outcome: Outcome) -> None:
-        """Note how a part ended. One that failed is not tried again; its trial keeps the replicas that it has."""
+        """Note how a part ended.
+
+        One that failed is not tried again. Its trial keeps the replicas that it has.
+        """
         self.left -= 1
         record = _record(self.ledger, part)
         if outcome.state == "COMPLETE":
@@ -71,7 +85,9 @@ def _record(ledger: Ledger, part: Place) -> Record:
 
 
 def more(costs: Sequence[Values], rule: Adaptive) -> Mapping[int, int]:
-    """Choose the trials (R_i, M) that are to get more seeds, by place, and how many each then has.
+    """Choose the trials (R_i, M) that are to get more seeds.
+
+    Returns how many each then has, by the place of the trial.
 
     Where no trial has two seeds, no spread is known: the first two fronts get another one.
     """

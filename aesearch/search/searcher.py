@@ -1,4 +1,7 @@
-"""Connect a queue of trials with Ray Tune: hand them out, note how they ended, stop those that the rule stops."""
+"""Connect a queue of trials with Ray Tune.
+
+Trials are handed out, their ends are noted, and the rule for early stopping is applied.
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +24,10 @@ DIED = "the worker process of the trial ended, killed or out of memory"
 
 
 class Queue(Protocol):
-    """What there is to train: a ledger's trials, or parts of them. ``left`` counts what has not ended."""
+    """Queue of a ledger's trials, or of parts of them.
+
+    left: how many have not ended.
+    """
 
     @property
     def left(self) -> int: ...
@@ -71,7 +77,9 @@ class Listener:
 
 @dataclass
 class Attempts:
-    """How often each trial was handed out, and those that are to be handed out again, before any other.
+    """Counts of how often each trial was handed out, and what to hand out again.
+
+    What came back is handed out before anything else.
 
     It outlives the searches of a queue, which may break down.
     """
@@ -140,7 +148,10 @@ class QueueSearcher(Searcher):
             self.listener.ended(task.place.key)
 
     def _outcome(self, place: Place, told: Progress | Outcome | None) -> Outcome | None:
-        """Decide how a trial ended: by what it handed over, else by what Tune heard last. None: it is tried again."""
+        """Decide how a trial ended; None if it is to be tried again.
+
+        A failure that it handed over counts first, then what Tune heard last.
+        """
         failure = record_of(self.queue, place).read("failure.json").get("reason", "")
         match failure, told:
             case "", Outcome():
@@ -181,7 +192,10 @@ def record_of(queue: Queue, place: Place) -> Record:
 
 
 class JudgedScheduler(FIFOScheduler):
-    """Stops trials as the study's rule says; the ledger's records say what others reached before this driver."""
+    """Scheduler that stops trials as the study's rule says.
+
+    The ledger's records say what trials of earlier drivers reached.
+    """
 
     def __init__(self, ledger: Ledger, live: Mapping[str, Task], judge: Judge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Hold the state folder of a study: its lock, what it says of itself, and moving it aside.
+"""Hold the state folder of a study, or move it aside.
 
 lock          held by the driver that runs the study
 driver.json   that driver: its process, its host, its session
@@ -47,7 +47,10 @@ def take_lock(folder: Path) -> FileLock:
 
 
 def session_of(folder: Path) -> str:
-    """Read which session holds a study's state, or held it last; empty where that is not known."""
+    """Read which session holds a study's state, or held it last.
+
+    It is empty where that is not known.
+    """
     return str(_driver(folder).get("session", ""))
 
 
@@ -77,7 +80,10 @@ def hold_state(home: Path, name: str) -> Iterator[Path]:
 
 
 def move_aside(study: "Study", home: Path) -> Path | None:
-    """Move a study's state out of the way, to ``NAME.old-1`` and so on; nothing is deleted. None if there is none."""
+    """Move a study's state out of the way, to ``NAME.old-1`` and so on.
+
+    Nothing is deleted. Returns the new folder; None if there was no state.
+    """
     folder = home.absolute() / study.name
     if not any((folder / name).exists() for name in ("ledger.db", "trials")):
         return None
@@ -91,7 +97,10 @@ def move_aside(study: "Study", home: Path) -> Path | None:
 
 
 def code_version() -> str:
-    """Name aesearch's version and, in a checkout, its commit, with ``-dirty`` where files differ from it."""
+    """Name aesearch's version and, in a checkout, its commit.
+
+    ``-dirty`` says that files differ from the commit.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return f"{aesearch.__version__}+{git.stdout.strip()}" if git.returncode == 0 else aesearch.__version__

@@ -14,7 +14,10 @@ State = Literal["COMPLETE", "PRUNED", "FAIL"]
 
 @dataclass(frozen=True)
 class Place:
-    """A trial, by its key, or some further replicas of it: those from ``start`` on, before ``stop``."""
+    """A trial, or some further replicas of it.
+
+    key: of the trial. start, stop: the replicas from ``start`` on, before ``stop``; 0 and 0 for the trial as a whole.
+    """
 
     key: int
     start: int = 0
@@ -30,7 +33,7 @@ class Place:
         return trials / f"{self.key:05d}"
 
     def folder(self, trials: Path) -> Path:
-        """Name the folder of the trial, or of the part of it, below the ``trials`` of a study."""
+        """Name the folder of the trial, or of the part, below a study's ``trials``."""
         whole = self.trial(trials)
         return whole / "more" / f"{self.start:05d}-{self.stop:05d}" if self.stop else whole
 
@@ -76,7 +79,11 @@ class Left:
 
 @dataclass(frozen=True)
 class Progress:
-    """An epoch of a trial, counted from 1: the ``share`` of its epochs that are done, the searched metrics."""
+    """An epoch of a trial, as the driver hears of it.
+
+    epoch: counted from 1. share: of the trial's epochs that are done. values: the searched metrics, medians over
+    replicas.
+    """
 
     epoch: int
     share: float
@@ -85,7 +92,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a trial: its state, the searched metrics of a COMPLETE one, the reason of a FAIL."""
+    """The end of a trial.
+
+    values: the searched metrics of a COMPLETE one. reason: of a FAIL.
+    """
 
     state: State
     values: tuple[float, ...] = ()

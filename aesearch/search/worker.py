@@ -41,11 +41,14 @@ SCRATCH = "aesearch-"  # begin of the names of scratch folders, which a process 
 
 
 class StoppedByTune(SystemExit):
-    """The end of a trial by Tune, at its report: no failure of the trial, whose own sys.exit is one."""
+    """The end of a trial by Tune, at its report.
+
+    It is no failure; a trial's own sys.exit is one.
+    """
 
 
 def run_trial(config: dict[str, Task]) -> None:
-    """Train the trial of ``config["task"]`` in this process, and report each epoch to Tune."""
+    """Train the trial of ``config["task"]``, and report each epoch to Tune."""
     task = config["task"]
     handover = Handover(task.keeper, task.place)
     try:
@@ -122,7 +125,7 @@ def _tell(told: Progress | Outcome) -> None:
 
 
 def _start(handover: Handover, folder: Path, config: TrainConfig) -> Checkpoint | None:
-    """Fetch the newest whole checkpoint that earlier attempts left; None if there is none."""
+    """Fetch the newest whole checkpoint; None if there is none."""
     left, part = handover.left, handover.place
     below = part.folder(Path()).relative_to(part.trial(Path()))
     handover.fetch([str(below / "checkpoints" / name) for name in left.checkpoints], folder)
@@ -135,7 +138,10 @@ def _start(handover: Handover, folder: Path, config: TrainConfig) -> Checkpoint 
 
 
 def _keep(handover: Handover, folder: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Hand over a checkpoint. Where there is no room for it, the trial goes on without."""
+    """Hand over a checkpoint.
+
+    Where there is no room for it, the trial goes on without.
+    """
     try:
         write_checkpoint(folder, checkpoint, config)
         handover.checkpoint(folder, f"epoch-{checkpoint.epoch:06d}")
@@ -144,7 +150,10 @@ def _keep(handover: Handover, folder: Path, checkpoint: Checkpoint, config: Trai
 
 
 def _finish(handover: Handover, folder: Path, config: TrainConfig, result: Result, data: Data, elapsed: float) -> None:
-    """Hand over what the trial came to; of a part, together with the replicas that the trial had before."""
+    """Hand over what the trial came to.
+
+    The replicas of a part are joined to those that the trial had before.
+    """
     folder.mkdir()
     if not handover.place.replicas:
         save_artifacts(folder, config, result, data)
@@ -166,7 +175,10 @@ def _finish(handover: Handover, folder: Path, config: TrainConfig, result: Resul
 
 
 def _plateau(task: Task, before: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str, Values]], bool] | None:
-    """Make a test of whether the searched metric has come to rest, told each epoch after the history ``before``."""
+    """Make a test of whether the searched metric has come to rest.
+
+    before: the history so far. The test is told each epoch after it.
+    """
     plateau = task.plateau
     if plateau is None:
         return None
@@ -184,7 +196,10 @@ def _plateau(task: Task, before: Sequence[Mapping[str, Any]]) -> Callable[[Mappi
 
 
 def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Iterator[Epoch]:
-    """Pass ``epochs`` on. Where none ends for so many ``seconds``, hand over the stacks and end this process."""
+    """Pass ``epochs`` on, and end this process where none ends in ``seconds``.
+
+    Its stacks are handed over first.
+    """
 
     def end() -> None:
         with TemporaryFile("w+") as file:
@@ -214,7 +229,10 @@ def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Ite
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """Make a folder for the files of one attempt, and remove those of processes that are gone."""
+    """Make a folder for the files of one attempt.
+
+    Folders of processes that are gone are removed.
+    """
     for left in Path(gettempdir()).glob(f"{SCRATCH}*-*"):
         pid = left.name.removeprefix(SCRATCH).split("-")[0]
         if pid.isdigit() and not _alive(int(pid)):
