@@ -30,12 +30,26 @@ class Queue(Protocol):
     """
 
     @property
-    def left(self) -> int: ...
+    def left(self) -> int:
+        """Number of entries that have not ended."""
+        ...
+
     @property
-    def ledger(self) -> Ledger: ...
-    def ask(self) -> tuple[Place, TrainConfig | Exception]: ...
-    def report(self, key: int, value: float, epoch: int) -> None: ...
-    def tell(self, place: Place, outcome: Outcome) -> None: ...
+    def ledger(self) -> Ledger:
+        """Ledger of the study."""
+        ...
+
+    def ask(self) -> tuple[Place, TrainConfig | Exception]:
+        """Hand out the next entry: its place, and its configuration or the space's error."""
+        ...
+
+    def report(self, key: int, value: float, epoch: int) -> None:
+        """Note the first searched metric of a trial after an epoch."""
+        ...
+
+    def tell(self, place: Place, outcome: Outcome) -> None:
+        """Note how an entry ended."""
+        ...
 
 
 @dataclass
@@ -46,6 +60,7 @@ class Trials:
 
     @property
     def left(self) -> int:
+        """Number of trials that have not ended."""
         return self.ledger.left
 
     def ask(self) -> tuple[Place, TrainConfig | Exception]:
@@ -64,7 +79,7 @@ class Trials:
 
 @dataclass
 class Listener:
-    """What wants to know how a search goes.
+    """Functions that are told how a search goes.
 
     changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
     shares of their epochs that are done. ended: told the key of each trial that has ended.

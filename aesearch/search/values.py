@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is to train, and how.
+    """Order to a worker: the trial to train, and how.
 
     config: the pickled TrainConfig, or the exception that the space raised. It is bytes, as it may hold classes of the
     study file, which a worker cannot import. searched: names of the searched metrics. sign: 1 where the first of them
@@ -63,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Left:
-    """What earlier attempts at a trial have left.
+    """Remains of earlier attempts at a trial.
 
     attempt: number of this attempt, counted from 1. history: the epochs so far, a line of history.jsonl each.
     checkpoints: names of files that the keeper has. failure: reason of a failure, empty if there was none. result: what
