@@ -24,6 +24,7 @@ from aesearch.objectives import BetaVAE, Linear, Reconstruction
 from aesearch.records.results import Results
 from aesearch.report import best_trial, write_report
 from aesearch.report.analysis import analyse
+from aesearch.search import cluster
 from aesearch.search.ledger import Ledger
 from aesearch.search.searcher import JudgedScheduler
 from aesearch.tracking import read_study, send_all
@@ -193,7 +194,7 @@ def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypa
         time.tzset()
     first, _, last = ledger.optuna_study.trials
     assert last.datetime_start < first.datetime_start, "Optuna's clock did go back"
-    times = [ledger.record(key).read("result.json")["time_ms"] for key in range(3)]
+    times = [ledger.record(key).history()[-1]["time_ms"] for key in range(3)]
     assert times[2] < times[0], "and the worker's"
     assert ledger.counts() == ahead.counts() == {"COMPLETE": 3}
     tables = [[one.trials, one.replicas, one.history] for one in (results, two.results)]
@@ -407,4 +408,4 @@ def test_a_trial_computes_on_its_cpus_or_fewer_threads(monkeypatch, cpus, most, 
     monkeypatch.delenv("OMP_NUM_THREADS")
     if most is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", most)
-    assert threads(cpus) == threads
+    assert cluster.threads(cpus) == threads
