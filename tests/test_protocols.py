@@ -148,7 +148,7 @@ def test_what_decides_a_metric_is_what_its_estimator_reads(metric):
     factors = rng.integers(3, size=(200, 2))
     means = factors.astype(np.float32) + rng.normal(0, 0.1, (200, 2)).astype(np.float32)
     posterior = Posterior(means, np.full_like(means, -4))
-    source = Source(lambda places: Posterior(means[places], posterior.log_vars[places]), 200, factors, ("a", "b"))
+    source = Source(lambda places: Posterior(means[places], posterior.log_variances[places]), 200, factors, ("a", "b"))
     few = {"points": 100, "test_points": 50, "samples": 10, "votes": 20, "test_votes": 10, "vote_size": 4}
     decisive = set()
     for variant in ({"sap": "r2"}, {"unordered": ("a",), "sap": "r2"}, {"codes": "sampled", "mig": "posteriors"}):

@@ -163,6 +163,12 @@ ADDED_FIELDS = [
     ("study/stopping.py", "    factor: int = 3\n", "    factor: int = 3\n    least: int = 0\n"),
 ]
 ADDED_METRIC = [
+    (
+        "metrics/mig_sap.py",
+        "MIG = MetricKind(\n",
+        'NEWEST = MetricKind(\n    name="newest",\n    better="more",\n    unit="",\n    explanation="new.",\n'
+        '    floor=NOISE,\n    ceiling=FACTORS,\n    cost="codes",\n    measure="newest",\n)\nMIG = MetricKind(\n',
+    ),
     ("protocols.py", '    "mig",\n', '    "newest",\n    "mig",\n'),
     (
         "scores/disentanglement.py",

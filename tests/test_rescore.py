@@ -147,7 +147,7 @@ study = Study("own", space, Minimize("val/mse"), n_trials=1)
     config = json.loads((folder / "config.json").read_text())
     config["objective"]["type"] = "Own"
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="got type 'Own'"):
+    with pytest.raises(UserError, match="type 'Own' of a saved configuration is not one of aesearch's own types"):
         load(folder, data_root)
     found = score_trial(Task(0, folder, data_root, (Quality(),), (study, {"latent_dim": 3})))
     assert found["metrics"]["test/psnr"] == pytest.approx(kept[0][1].metrics["test/psnr"], rel=1e-5)

@@ -219,7 +219,7 @@ def test_a_mixture_is_fitted_to_all_codes_or_to_a_class(monkeypatch):
     assert abs(abs(drawn) - 5).max() < 1
     assert (drawn[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.1)
     assert (one._from_mixture(100, 1, 0) > 0).all()
-    with pytest.raises(UserError, match="class 7 has 0"):
+    with pytest.raises(UserError, match="at least 2 codes of val, but got 0 for label=7"):
         one._from_mixture(100, 7, 0)
     with pytest.raises(UserError, match="label must be from 0 to 9"):
         one.sample(3, label=10, prior="mixture")

@@ -89,7 +89,7 @@ def test_samples_are_of_the_prior_the_class_or_the_mixture(models, in_tmp, capsy
     capsys.readouterr()
     for name, options, message in (
         ("vq", [], "has no prior to sample from; write --prior mixture"),
-        ("vae", ["--label", "4"], "of another one write --prior mixture"),
+        ("vae", ["--label", "4"], "needs a conditional model, but this model is not; write --prior mixture"),
         ("vae", ["--label", "ten"], "unknown class 'ten'"),
     ):
         assert use(models, name, "sample", *options) == 2
