@@ -162,7 +162,7 @@ def test_a_study_that_is_stopped_often_goes_on_where_it_was(folder, here):
     command = ["run", "small.py", "--max-concurrent", "1", "--epochs", "24"]
     trials = folder / ".aesearch" / "small" / "trials"
     before: dict[str, str] = {}
-    under_way: set[str] = set()
+    interrupted: set[str] = set()
     for number, sent in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], start=1):
         begun = time.time()
         with start(*command) as driver:
@@ -196,7 +196,7 @@ def test_a_study_that_is_stopped_often_goes_on_where_it_was(folder, here):
     states = [trial.state.name for trial in ledger.trials]
     assert states.count("COMPLETE") == 4
     assert "RUNNING" not in states
-    again = {int(name) for name in under_way}
+    again = {int(name) for name in interrupted}
     assert again, "a driver was ended in the middle of a trial"
     assert len(ledger.trials) == 4, "each went on as the same trial"
     steps: dict[str, list[float]] = {}

@@ -67,7 +67,7 @@ def test_a_budget_ends_with_a_report_and_a_fork_starts_best(one_at_a_time, here)
     (one_at_a_time / "small.py").write_text(changed)
     refused = here("run", "small.py")
     assert refused.returncode == 2
-    assert "config.epochs was 3, is 4; start a new one from it with --fork NAME" in refused.stderr
+    assert "config.epochs was 3, is 4; undo the change, start a new study from it with --fork NAME" in refused.stderr
     fork = here("run", "small.py", "--fork", "longer")
     assert (fork.returncode, fork.stderr) == (0, "")
     first = pd.read_csv(one_at_a_time / "reports" / "longer" / "trials.csv").set_index("trial")
