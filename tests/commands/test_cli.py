@@ -184,6 +184,7 @@ def test_a_study_that_is_stopped_often_goes_on_where_it_was(folder, here):
             assert not psutil.wait_procs(started, timeout=5)[1], "processes of its own are left"
             assert parent_status(folder) == "KILLED"
         before |= {name: (trials / name / "result.json").read_text() for name in finished(folder)}
+        interrupted |= {path.parent.name for path in trials.glob("*/trial.json")} - before.keys()
     last = here(*command)
     assert last.returncode == 0, last.stderr
     assert len(before) >= 3
