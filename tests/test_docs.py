@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.doc_blocks import PAGES, ROOT, blocks
 from helpers.small import TINY
 
 from aesearch import Study, TrainConfig, load_study
 from aesearch.model.artifacts import save_artifacts
 from aesearch.networks import MLP
-from aesearch.objectives import VAE
+from aesearch.objectives import VAE, Reconstruction
+from aesearch.scores import Trained
 from aesearch.train import train
 
 
@@ -60,6 +62,27 @@ def test_a_configuration_of_a_page_is_one():
     code = blocks("docs/models.md")[0].code
     exec(code.replace("\nTrainConfig(", "\nshown = TrainConfig("), names)
     assert isinstance(names["shown"], TrainConfig)
+
+
+def test_the_score_of_a_page_is_measured(data_root):
+    """A model that adds a quarter to each pixel is a quarter too bright."""
+
+    class Brighter(torch.nn.Module):
+        classes, latent_dim = 0, 64
+
+        def encode(self, x, label=None):
+            return x
+
+        def decode(self, codes, label=None):
+            return codes + 0.25
+
+    names = {}
+    exec(blocks("docs/metrics.md")[1].code, names)
+    data = TINY.load(data_root)
+    model = Trained(
+        Brighter(), Reconstruction("gaussian"), data, lambda i: torch.from_numpy(data.images[i]).float() / 512, 0
+    )
+    assert names["Brightness"]().measure(model, "test") == {"brightness_error": pytest.approx(0.25)}
 
 
 def test_every_file_that_contributing_names_is_there():
