@@ -79,17 +79,18 @@ class Objective(ABC):
 
 
 class Adversarial(Objective):
-    """Objective that also trains a discriminator of codes, with its own optimizer."""
+    """Objective that also trains a discriminator of codes, with an Adam of its own.
+
+    discriminator_rate, discriminator_betas: the Adam's learning rate and betas.
+    """
 
     comparable: ClassVar[bool] = False
+    discriminator_rate: float
+    discriminator_betas: ClassVar[tuple[float, float]]
 
     @abstractmethod
     def discriminator(self, latent_dim: int) -> nn.Module:
         """Build a module from codes (B, L) to logits (B, 2)."""
-
-    @abstractmethod
-    def optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """Build the discriminator's optimizer."""
 
     @abstractmethod
     def discriminator_loss(self, discriminator: Callable[[Tensor], Tensor], codes: Tensor, reference: Tensor) -> Tensor:

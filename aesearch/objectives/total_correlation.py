@@ -109,6 +109,7 @@ class FactorVAE(Adversarial):
     likelihood: Likelihood = "bernoulli"
     variational: ClassVar[bool] = True
     draws: ClassVar[bool] = True
+    discriminator_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
 
     def check(self) -> None:
         must(self.gamma >= 0, "gamma >= 0", self)
@@ -125,9 +126,6 @@ class FactorVAE(Adversarial):
         for inputs, outputs in zip((latent_dim, *self.hidden), (*self.hidden, 2), strict=True):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
         return nn.Sequential(*layers[:-1])
-
-    def optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=self.discriminator_rate, betas=(0.5, 0.9), fused=True)
 
     def discriminator_loss(self, discriminator: Callable[[Tensor], Tensor], codes: Tensor, reference: Tensor) -> Tensor:
         """Compute the cross entropy of telling codes from permuted codes, ().

@@ -87,11 +87,11 @@ def failure_of(error: BaseException) -> tuple[str, str]:
 
 
 def summary(result: "Result", seconds: float) -> dict[str, Any]:
-    """Make the content of result.json."""
+    """Make the content of result.json, of plain values: another process reads them without this package."""
     return {
         "metrics": result.metrics,
         "selected_epochs": result.epochs,
-        "references": result.references,
+        "references": {name: list(reference) for name, reference in result.references.items()},
         "protocols": result.protocols,
         "pictured_replica": int(np.argmin(result.metrics["val/loss"])),
         "seconds": seconds,

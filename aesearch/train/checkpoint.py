@@ -45,9 +45,7 @@ def snapshot(cohorts: list[Cohort]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for number, cohort in enumerate(cohorts):
         live = _tensors(cohort)
-        for name, optimizer in cohort.optimizers.items():
-            for index, slots in optimizer.state_dict()["state"].items():
-                live |= {f"optimizer/{name}/{index}/{slot}": tensor for slot, tensor in slots.items()}
+        live |= _moments(cohort)
         live |= {f"generator/{r}": generator.get_state() for r, generator in enumerate(cohort.generators)}
         live["best_losses"] = torch.tensor(cohort.best_losses, dtype=torch.float64)
         live["best_epochs"] = torch.tensor(cohort.best_epochs)
@@ -67,13 +65,10 @@ def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
             raise ValueError("the checkpoint is of another configuration, other replicas or another kind of device")
         for name, tensor in live.items():
             tensor.copy_(own[name])
-        for name, optimizer in cohort.optimizers.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in own.items():
-                if key.startswith(f"optimizer/{name}/"):
-                    index, slot = key.split("/")[2:]
-                    slots.setdefault(int(index), {})[slot] = tensor
-            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        for name, tensor in _moments(cohort).items():
+            # Earlier versions noted none for a parameter that never had a gradient.
+            if name in own:
+                tensor.copy_(own[name])
         for r, generator in enumerate(cohort.generators):
             generator.set_state(own[f"generator/{r}"])
         cohort.best_losses = own["best_losses"].tolist()
@@ -89,6 +84,15 @@ def _tensors(cohort: Cohort) -> dict[str, Tensor]:
     for module in cohort.replicas.modules:
         found |= {f"module/{module}/{name}": tensor for name, tensor in cohort.replicas.state(module).items()}
     return found
+
+
+def _moments(cohort: Cohort) -> dict[str, Tensor]:
+    """List the state of the optimizers by name; it shares memory with the cohort."""
+    return {
+        f"optimizer/{of}/{name}": tensor
+        for of, optimizer in cohort.optimizers.items()
+        for name, tensor in optimizer.state().items()
+    }
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:

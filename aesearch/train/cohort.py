@@ -14,6 +14,7 @@ from aesearch.datasets import Data
 from aesearch.metrics.activity import active_units, perplexity, sparsity
 from aesearch.objectives import Adversarial, Objective, Step, bernoulli_nll, kl, loss, pixels, reconstruction
 from aesearch.scores import Posterior, Source
+from aesearch.train.adam import Adam
 from aesearch.train.config import TrainConfig
 from aesearch.train.engine import Engine
 from aesearch.train.feed import Feed, scaled
@@ -77,18 +78,13 @@ class Cohort:
                 modules["discriminator"] = self.config.objective.discriminator(self.config.latent_dim)
             return {name: module.to(self.device) for name, module in modules.items()}
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        # A CUDA graph repeats only work on the device, so Adam must count its steps there.
-        capturable = self.device.type == "cuda"
-        rate = self.config.learning_rate
-        optimizers: dict[str, torch.optim.Optimizer] = {
-            "model": torch.optim.Adam(self.replicas.parameters("model"), lr=rate, fused=True, capturable=capturable)
-        }
-        if isinstance(self.config.objective, Adversarial):
-            discriminator = self.config.objective.optimizer(self.replicas.parameters("discriminator"))
-            for group in discriminator.param_groups:
-                group["capturable"] = capturable
-            optimizers["discriminator"] = discriminator
+    def _optimizers(self) -> dict[str, Adam]:
+        optimizers = {"model": Adam(self.replicas.parameters("model"), self.config.learning_rate)}
+        objective = self.config.objective
+        if isinstance(objective, Adversarial):
+            optimizers["discriminator"] = Adam(
+                self.replicas.parameters("discriminator"), objective.discriminator_rate, objective.discriminator_betas
+            )
         return optimizers
 
     def train_epoch(self, most_steps: int | None = None) -> Values:
@@ -126,7 +122,7 @@ class Cohort:
             self._descend("discriminator", self.replicas(self._discriminator_loss, samples.detach(), reference))
 
     def _descend(self, name: str, losses: Tensor) -> None:
-        self.optimizers[name].zero_grad()
+        self.optimizers[name].clear()
         losses.sum().backward(inputs=self.replicas.parameters(name))
         self.optimizers[name].step()
 

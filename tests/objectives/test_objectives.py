@@ -299,7 +299,9 @@ def test_factor_vae_adds_the_density_ratio_that_it_learns():
     torch.manual_seed(0)
     objective = FactorVAE(gamma=5.0, hidden=(64, 64), discriminator_rate=1e-2)
     discriminator = objective.discriminator(2)
-    optimizer = objective.optimizer(list(discriminator.parameters()))
+    optimizer = torch.optim.Adam(
+        discriminator.parameters(), objective.discriminator_rate, objective.discriminator_betas
+    )
     covariances = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
     source = MultivariateNormal(torch.zeros(2), covariances)
     for _ in range(400):

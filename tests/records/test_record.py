@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from aesearch.records import Record
-from aesearch.train import Epoch
+from aesearch.records import Record, epoch_line, summary
+from aesearch.scores import Reference
+from aesearch.train import Epoch, Result
 
 
 def epoch(number: int) -> Epoch:
@@ -88,3 +89,18 @@ def test_another_attempt_keeps_the_epochs_and_the_checkpoints(tmp_path: Path):
     assert record.remarks() == []
     record.close("COMPLETE", "")
     assert not record.checkpoints.exists(), "what has ended needs none"
+
+
+def kinds(value: object) -> set[type]:
+    """The types in a value, of dictionaries and sequences all the way down."""
+    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+    return {type(value)}.union(*map(kinds, inner)) if isinstance(value, dict | list | tuple) else {type(value)}
+
+
+def test_what_is_handed_over_is_of_plain_values():
+    """A value of this package would make the process that writes the records import torch, for seconds."""
+    reference = {"val/mig": Reference(0.1, 0.9)}
+    result = Result({"val/loss": (1.0, 2.0)}, (1, 1), {}, reference, {"fast": {"hash": "a"}})
+    plain = {dict, list, tuple, str, int, float}
+    assert kinds(summary(result, 1.0)) <= plain
+    assert kinds(epoch_line(epoch(1), 1.0)) <= plain
