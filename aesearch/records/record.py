@@ -87,7 +87,10 @@ def failure_of(error: BaseException) -> tuple[str, str]:
 
 
 def summary(result: "Result", seconds: float) -> dict[str, Any]:
-    """Make the content of result.json, of plain values: another process reads them without this package."""
+    """Make the content of result.json.
+
+    Its values are plain, so that another process reads them without importing PyTorch.
+    """
     return {
         "metrics": result.metrics,
         "selected_epochs": result.epochs,

@@ -60,5 +60,8 @@ class Adam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """List the tensors of its state by name, such as 0/exp_avg; they share memory with it."""
+        """List the tensors of its state by name, such as 0/exp_avg.
+
+        They share memory with it.
+        """
         return {f"{i}/{slot}": tensor for slot, tensors in self.slots.items() for i, tensor in enumerate(tensors)}
