@@ -4,8 +4,8 @@ It stands below ``--home``, beside the records of the trials.
 
 It outlives any driver: the same command again goes on with what is missing. A trial goes this way:
 
-    ask     a point is taken from Optuna, its key is noted, its record is begun       RUNNING in Optuna
-    tell    the record is closed first, then Optuna is told                           COMPLETE, PRUNED, FAIL
+    ask     a point is drawn in memory, written with its key, and its record begun    RUNNING on the disk
+    tell    the record is closed first, then the state is written                     COMPLETE, PRUNED, FAIL
 
 Whatever is RUNNING when a ledger is opened was under way when its driver died. Its record decides what becomes of it:
 
@@ -15,6 +15,7 @@ Whatever is RUNNING when a ledger is opened was under way when its driver died. 
     -             -              it is handed out again, under its key and with its parameters
 
 So ``ask`` and ``tell`` may be interrupted anywhere: each step is either not done, or done again with the same outcome.
+A point that was drawn but not written is drawn again, and is the same: the sampler is seeded by the trial's key.
 """
 
 import platform
@@ -31,12 +32,12 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from aesearch.errors import UserError
 from aesearch.records import Record, medians, write_json
 from aesearch.search.first_points import first_points
 from aesearch.search.state import code_version, take_lock
+from aesearch.search.trial_table import TrialTable
 from aesearch.search.values import Outcome, Place
 from aesearch.study import Study, check_spec
 from aesearch.train import TrainConfig
@@ -60,17 +61,16 @@ class Ledger:
     One driver at a time holds them.
 
     A trial has a key that stays the same when a failed trial is tried again under a new Optuna number.
-    running: trials that are handed out, by key. interrupted: those that an earlier driver left behind, which are handed
-    out first. reported: the last epoch of each that Optuna knows.
+    table: what Optuna knows. running: the numbers there of trials that are handed out, by key. interrupted: those of
+    trials that an earlier driver left behind, which are handed out first.
     """
 
     study: Study
     folder: Path
     lock: FileLock
-    optuna_study: optuna.Study
-    running: dict[int, optuna.Trial] = field(default_factory=dict)
-    interrupted: dict[int, FrozenTrial] = field(default_factory=dict)
-    reported: dict[int, int] = field(default_factory=dict)
+    table: TrialTable
+    running: dict[int, int] = field(default_factory=dict)
+    interrupted: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, study: Study, home: Path) -> "Ledger":
@@ -83,12 +83,12 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder)
         try:
-            ledger = cls(study, folder, lock, _open_optuna_study(study, folder / "ledger.db"))
+            ledger = cls(study, folder, lock, TrialTable.open(study, folder / "ledger.db"))
             ledger._check_spec()
             for key in ledger.trials():
                 ledger.record(key).check()
             for point in first_points(study, home):
-                ledger.optuna_study.enqueue_trial(point, skip_if_exists=True)
+                ledger.table.queue(point, unless_there=True)
             ledger._recover()
             ledger.note()
             if ledger.trials() and not isinstance(study.sampler, str):
@@ -104,19 +104,19 @@ class Ledger:
         self.lock.release()
 
     def _check_spec(self) -> None:
-        known = self.optuna_study.user_attrs.get("spec")
+        known = self.table.attrs.get("spec")
         if known is None:
             self._check_new()
             # The spec last: a ledger that has one has all that was noted at its begin.
-            self.optuna_study.set_user_attr("identity", uuid.uuid4().hex)
+            self.table.set_attr("identity", uuid.uuid4().hex)
         spec = check_spec(self.study, known)
         if spec != known:
-            self.optuna_study.set_user_attr("spec", spec)
+            self.table.set_attr("spec", spec)
 
     def _check_new(self) -> None:
         """Refuse an empty ledger beside existing trial folders, which it would overwrite."""
         kept = len(list((self.folder / "trials").glob("*/trial.json")))
-        if kept or [d.name.lower() for d in self.optuna_study.directions] != self.study.directions:
+        if kept or [d.name.lower() for d in self.table.optuna_study.directions] != self.study.directions:
             raise UserError(
                 f"{self.folder / 'ledger.db'} must be the ledger of the study {self.study.name}, but it has none of "
                 f"the {kept} trials in {self.folder / 'trials'}; restore it, or start over with --fresh, which moves "
@@ -128,7 +128,7 @@ class Ledger:
 
         Raises UserError where one has changed.
         """
-        known = self.optuna_study.user_attrs.get("data", {})
+        known = self.table.attrs.get("data", {})
         changed = [name for name in digests if known.get(name, digests[name]) != digests[name]]
         if changed:
             raise UserError(
@@ -137,7 +137,7 @@ class Ledger:
                 "--fresh"
             )
         if known != known | digests:
-            self.optuna_study.set_user_attr("data", known | digests)
+            self.table.set_attr("data", known | digests)
             self.note()
 
     def describe(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class Ledger:
 
         ``identity`` tells it from one of the same name that is begun afresh, ``data`` are the digests of its data sets.
         """
-        study, known = self.study, self.optuna_study.user_attrs
+        study, known = self.study, self.table.attrs
         return {
             "name": study.name,
             "identity": known["identity"],
@@ -175,13 +175,16 @@ class Ledger:
 
     def _recover(self) -> None:
         """Decide what becomes of each trial that was under way, by the table above."""
-        for frozen in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for frozen in self.table.trials():
+            if frozen.state != TrialState.RUNNING:
+                continue
             key = frozen.user_attrs.get("key", self._following)
+            self.table.note(frozen.number, key=key)
             if outcome := self._outcome(key):
-                self._take(key, frozen)
+                self.running[key] = frozen.number
                 self.tell(key, outcome)
             else:
-                self.interrupted[key] = frozen
+                self.interrupted[key] = frozen.number
 
     def _outcome(self, key: int) -> Outcome | None:
         """Read from the record alone how a trial ended; None if it was still running."""
@@ -199,41 +202,49 @@ class Ledger:
 
         One that was under way goes on from what it has.
         """
+        trial: optuna.Trial | FrozenTrial
         if self.interrupted:
-            key, frozen = next(iter(self.interrupted.items()))
-            trial, again = self._take(key, frozen), True
-            del self.interrupted[key]
+            key = next(iter(self.interrupted))
+            number, again = self.interrupted.pop(key), True
+            trial, config = self._resumed(key, number)
         else:
             following = self._following
-            self.optuna_study.sampler = self.study.make_sampler(following)
-            trial = self.optuna_study.ask()
-            key, again = trial.user_attrs.get("key", following), "again_for" in trial.user_attrs
-            trial.set_user_attr("key", key)
-            self.running[key] = trial
-        config: TrainConfig | Exception
+            trial = self.table.ask(self.study.make_sampler(following))
+            number, again = trial.number, "again_for" in trial.user_attrs
+            key = trial.user_attrs.get("key", following)
+            self.table.note(number, key=key)
+            config = self._config(trial)
+        self.running[key] = number
         try:
-            config = self.study.config(trial)
-            # The space was tried on a sample only.
-            self.study.check_metrics(config)
-        except Exception as error:
+            self.table.write(number)
+        except ValueError as error:
+            # Optuna on SQLite refuses a parameter whose choices are others than those of an earlier trial.
             config = error
+            self.table.write(number, drawn=False)
         distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
         self.record(key).begin(
             {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)}, again=again
         )
         return Asked(key, config)
 
-    def _take(self, key: int, frozen: FrozenTrial) -> optuna.Trial:
-        """Go on with a trial that is RUNNING in Optuna.
+    def _config(self, trial: optuna.trial.BaseTrial) -> TrainConfig | Exception:
+        try:
+            config = self.study.config(trial)
+            # The space was tried on a sample only.
+            self.study.check_metrics(config)
+        except Exception as error:
+            return error
+        return config
 
-        Parameters that it has stay. The others are drawn now.
-        """
-        self.optuna_study.sampler = self.study.make_sampler(key)
-        trial = optuna.Trial(self.optuna_study, frozen._trial_id)
-        trial.set_user_attr("key", key)
-        self.running[key] = trial
-        self.reported[key] = max(frozen.intermediate_values, default=0)
-        return trial
+    def _resumed(self, key: int, number: int) -> tuple[optuna.Trial | FrozenTrial, TrainConfig | Exception]:
+        frozen = self.table.trials()[number]
+        config = self._config(frozen)
+        if not isinstance(config, Exception):
+            return frozen, config
+        # Earlier versions began a trial before all its parameters were drawn; and a space may ask more of a trial
+        # than its parameters.
+        trial = self.table.resume(number, self.study.make_sampler(key))
+        return trial, self._config(trial)
 
     @property
     def _following(self) -> int:
@@ -243,13 +254,11 @@ class Ledger:
     def report(self, key: int, value: float, epoch: int) -> None:
         """Note the value of a single searched metric after an epoch.
 
-        Samplers that learn from stopped trials use it.
-
-        A trial that goes on from a checkpoint does some epochs again; they are noted once.
+        Samplers that learn from stopped trials use it. A trial that goes on from a checkpoint does some epochs again;
+        they are noted once.
         """
-        if len(self.study.searched) == 1 and np.isfinite(value) and epoch > self.reported.get(key, 0):
-            self.running[key].report(value, epoch)
-            self.reported[key] = epoch
+        if len(self.study.searched) == 1 and np.isfinite(value):
+            self.table.report(self.running[key], epoch, value)
 
     def tell(self, key: int, outcome: Outcome) -> None:
         """Note how a trial ended.
@@ -258,19 +267,31 @@ class Ledger:
         """
         if outcome.state == "COMPLETE" and not (outcome.values and np.isfinite(outcome.values).all()):
             outcome = Outcome("FAIL", reason=f"the searched metrics must be finite, but got {list(outcome.values)}")
-        trial = self.running.pop(key)
+        number = self.running.pop(key)
         if outcome.reason:
-            trial.set_user_attr("reason", outcome.reason)
-        if outcome.state == "PRUNED" and len(self.study.searched) > 1:
-            # Optuna keeps intermediate values of single metrics only.
-            trial.set_user_attr("intermediate_values", self._values(key))
-        if outcome.state == "COMPLETE":
-            for name, violation in self._violations(key).items():
-                trial.set_constraint(name, violation)
+            self.table.note(number, reason=outcome.reason)
+        if outcome.state == "PRUNED":
+            self._note_epochs(key, number)
+        complete = outcome.state == "COMPLETE"
         # The record first: a trial that the ledger calls finished must have all its files.
         self.record(key).close(outcome.state, outcome.reason)
-        told = list(outcome.values) if outcome.state == "COMPLETE" else None
-        self.optuna_study.tell(trial, told, state=TrialState[outcome.state])
+        self.table.tell(
+            number,
+            TrialState[outcome.state],
+            list(outcome.values) if complete else None,
+            self._violations(key) if complete else {},
+        )
+
+    def _note_epochs(self, key: int, number: int) -> None:
+        """Note the searched metrics after each epoch of a stopped trial."""
+        values = self._values(key)
+        if len(self.study.searched) > 1:
+            # Optuna keeps intermediate values of single metrics only.
+            self.table.note(number, intermediate_values={str(epoch): found for epoch, found in values.items()})
+            return
+        # A driver may have died before it noted the last.
+        for epoch, found in values.items():
+            self.table.report(number, epoch, found[0])
 
     def retry_failed(self) -> int:
         """Queue the failed trials again, under their keys.
@@ -279,7 +300,7 @@ class Ledger:
         """
         failed = {key: frozen for key, frozen in self.finished().items() if frozen.state == TrialState.FAIL}
         for key, frozen in failed.items():
-            self.optuna_study.enqueue_trial(frozen.params, user_attrs={"key": key, "again_for": frozen.number})
+            self.table.queue(frozen.params, key=key, again_for=frozen.number)
         return len(failed)
 
     # What the trials came to so far.
@@ -305,8 +326,7 @@ class Ledger:
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Map each trial that has begun, by key, to the last attempt at it."""
-        trials = self.optuna_study.get_trials(deepcopy=False)
-        begun = [trial for trial in trials if "key" in trial.user_attrs]
+        begun = [trial for trial in self.table.trials() if "key" in trial.user_attrs]
         return {trial.user_attrs["key"]: trial for trial in begun}
 
     def finished(self) -> dict[int, FrozenTrial]:
@@ -371,19 +391,3 @@ class Ledger:
             for i, metric in enumerate(self.study.searched)
             if complete
         }
-
-
-def _open_optuna_study(study: Study, path: Path) -> optuna.Study:
-    try:
-        return optuna.create_study(
-            storage=f"sqlite:///{path}",
-            study_name=study.name,
-            directions=study.directions,
-            sampler=study.make_sampler(),
-            load_if_exists=True,
-        )
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise UserError(
-            f"a study's ledger must be an Optuna database, but {path}: {str(error).splitlines()[0]}; "
-            "restore it, or start over with --fresh, which moves it aside"
-        ) from error

@@ -94,7 +94,7 @@ def test_a_study_is_searched_tracked_and_leaves_its_models(two):
 
 def test_the_same_study_does_nothing_and_more_trials_extend(two, data_root):
     again, _ = search(TWO, two.folder, data_root)
-    assert len(again.optuna_study.trials) == 3
+    assert len(again.table.trials()) == 3
     more, _ = search(replace(TWO, n_trials=4), two.folder, data_root)
     assert more.counts() == {"COMPLETE": 4}
     client = MlflowClient(two.uri)
@@ -192,7 +192,7 @@ def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypa
             results, ahead = read_study(uri, "two"), search(study, in_tmp, data_root)[0]
     finally:
         time.tzset()
-    first, _, last = ledger.optuna_study.trials
+    first, _, last = ledger.table.trials()
     assert last.datetime_start < first.datetime_start, "Optuna's clock did go back"
     times = [ledger.record(key).history()[-1]["time_ms"] for key in range(3)]
     assert times[2] < times[0], "and the worker's"

@@ -44,7 +44,7 @@ def test_a_trial_of_a_killed_worker_goes_on_from_checkpoint(in_tmp, data_root, w
     ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root)
     assert (in_tmp / "died").exists()
     assert ledger.counts() == {"COMPLETE": 3}
-    assert [trial.state.name for trial in ledger.optuna_study.trials] == ["COMPLETE"] * 3
+    assert [trial.state.name for trial in ledger.table.trials()] == ["COMPLETE"] * 3
     for one, expected in zip(table(uri, "killed"), whole, strict=True):
         assert one.to_csv() == expected.to_csv()
     key = next(key for key, trial in ledger.trials().items() if trial.params["beta"] == 2.0)
@@ -154,7 +154,7 @@ def test_a_worker_killed_between_two_trials_costs_neither(in_tmp, data_root, who
     ledger.close()
     assert len(set(killed)) == 2
     assert ledger.counts() == {"COMPLETE": 3}
-    states = Counter(trial.state.name for trial in ledger.optuna_study.trials)
+    states = Counter(trial.state.name for trial in ledger.table.trials())
     assert states["COMPLETE"] == 3
     assert states["RUNNING"] + states["WAITING"] == 0
     for one, expected in zip(table(uri, "between"), whole, strict=True):
@@ -172,7 +172,7 @@ def test_a_trial_that_kills_workers_fails_and_others_go_on(in_tmp, data_root):
         for key, trial in ledger.trials().items()
     }
     assert attempts == {1.0: 1, 2.0: MOST_ATTEMPTS, 4.0: 1}
-    assert "RUNNING" not in {trial.state.name for trial in ledger.optuna_study.trials}
+    assert "RUNNING" not in {trial.state.name for trial in ledger.table.trials()}
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def test_values_that_are_not_finite_fail_their_trial_alone(in_tmp, data_root):
         "ends": "the searched metrics must be finite, but got [-inf]",
     }
     assert trials["epochs"].to_dict() == dict(zip(POISONS, (4, 4, 0, 2, 3, 3, 4), strict=True))
-    states = {trial.params["poison"]: trial.state.name for trial in ledger.optuna_study.trials}
+    states = {trial.params["poison"]: trial.state.name for trial in ledger.table.trials()}
     assert states == trials["state"].to_dict()
     assert states == {kind: "FAIL" if reason else "COMPLETE" for kind, reason in trials["reason"].items()}
     assert ledger.best() == {"val/loss": trials.loc["well", "val/loss"]}
@@ -298,7 +298,7 @@ ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}))
 trials, _ = table(uri, "hungry")
 print(trials["state"].to_dict())
 print(trials.loc[2.0, "reason"])
-print({{trial.state.name for trial in ledger.optuna_study.trials}})
+print({{trial.state.name for trial in ledger.table.trials()}})
 ray.shutdown()
 """
 

@@ -74,7 +74,7 @@ def test_whatever_a_trial_does_costs_that_trial_alone(in_tmp, data_root):
     }
     assert trials["state"].to_dict() == states
     assert {t.params["kind"]: t.state.name for t in ledger.trials().values()} == states
-    assert Counter(trial.state.name for trial in ledger.optuna_study.trials) == {"COMPLETE": 2, "FAIL": 6}
+    assert Counter(trial.state.name for trial in ledger.table.trials()) == {"COMPLETE": 2, "FAIL": 6}
     reasons = trials["reason"]
     assert reasons["exits"] == "SystemExit: 3"
     assert reasons["unbuildable"].startswith("MemoryError")
