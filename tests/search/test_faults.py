@@ -293,7 +293,7 @@ import ray
 from helpers.faults import study, table
 from helpers.searching import search
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
 ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}))
 trials, _ = table(uri, "hungry")
 print(trials["state"].to_dict())
