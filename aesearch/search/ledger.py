@@ -220,7 +220,8 @@ class Ledger:
         except ValueError as error:
             # Optuna on SQLite refuses a parameter whose choices are others than those of an earlier trial.
             config = error
-            self.table.write(number, drawn=False)
+            self.table.bare.add(number)
+            self.table.write(number)
         distributions = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
         self.record(key).begin(
             {"key": key, "params": trial.params, "distributions": distributions, "config": repr(config)}, again=again

@@ -7,7 +7,7 @@ what stands there of it before is made again, with the same outcome.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from aesearch.study import Study
 class TrialTable:
     """Trials by number, as they were begun.
 
-    disk: the storage on SQLite; ids: of its trials, by number. memory: a copy that samplers work with.
+    disk: the storage on SQLite; ids: of its trials, by number. memory: a copy that samplers work with. bare: the numbers
+    of trials whose parameters the disk refuses.
     """
 
     disk: RDBStorage
@@ -33,6 +34,7 @@ class TrialTable:
     ids: list[int]
     memory: InMemoryStorage
     optuna_study: optuna.Study
+    bare: set[int] = field(default_factory=set)
 
     @classmethod
     def open(cls, study: Study, path: Path) -> "TrialTable":
@@ -123,14 +125,13 @@ class TrialTable:
         self.optuna_study.tell(number, values, state=state)
         self.write(number)
 
-    def write(self, number: int, drawn: bool = True) -> None:
+    def write(self, number: int) -> None:
         """Write to the disk what a trial has in memory.
 
-        drawn: whether its parameters are written, too. Raises ValueError for one that other trials have with other
-        choices.
+        Raises ValueError for a parameter that other trials have with other choices.
         """
         trial = self.trials()[number]
-        if not drawn:
+        if number in self.bare:
             trial = deepcopy(trial)
             trial.params, trial.distributions = {}, {}
         if number == len(self.ids):
