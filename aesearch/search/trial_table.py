@@ -25,8 +25,8 @@ from aesearch.study import Study
 class TrialTable:
     """Trials by number, as they were begun.
 
-    disk: the storage on SQLite; ids: of its trials, by number. memory: a copy that samplers work with. bare: the numbers
-    of trials whose parameters the disk refuses.
+    disk: the storage on SQLite; ids: of its trials, by number. memory: a copy that samplers work with. bare: the
+    numbers of trials whose parameters the disk refuses.
     """
 
     disk: RDBStorage
