@@ -9,7 +9,6 @@ import optuna
 import pytest
 from helpers.small import TINY, make, smooth
 from optuna.trial import TrialState
-from sqlalchemy.orm import Session
 
 from aesearch import AtLeast, AtMost, Minimize
 from aesearch.errors import UserError
@@ -258,60 +257,3 @@ def test_what_is_not_a_number_breaks_any_bound():
     assert AtMost("val/mse", 1.0).violation(0.5) == -0.5
     assert AtLeast("val/mse", 1.0).violation(0.5) == 0.5
     assert AtMost("val/mse", 1.0).violation(float("nan")) == float("inf")
-
-
-def both(trial: optuna.Trial) -> TrainConfig:
-    """Two parameters, so that a driver may die between them."""
-    rate = trial.suggest_categorical("rate", [0.001, 0.01])
-    return TrainConfig(TINY, MLP((8,)), trial.suggest_int("latent_dim", 2, 3), VAE(), learning_rate=rate)
-
-
-class Killed(BaseException):
-    """A driver that is killed: no handler of the code may keep it."""
-
-
-@pytest.mark.parametrize("sampler", ["grid", "tpe", "nsga2"])
-def test_a_driver_may_be_killed_at_any_commit(tmp_path: Path, sampler, monkeypatch):
-    """Oracle: the points of a search that nothing harmed. The next driver is killed at the same distance again."""
-
-    def points(home: Path, harm: int | None) -> tuple[list[dict], int]:
-        commits = 0
-
-        def commit(session, own=Session.commit):
-            nonlocal commits
-            commits += 1
-            if harm and commits % harm == 0 and commits <= 2 * harm:
-                raise Killed
-            own(session)
-
-        study = make(space=both, sampler=sampler, n_trials=None if sampler == "grid" else 3, enqueue=({"rate": 0.01},))
-        while True:
-            ledger = None
-            try:
-                with monkeypatch.context() as patch:
-                    patch.setattr(Session, "commit", commit)
-                    ledger = Ledger.open(replace(study), home)
-                    run_all(ledger)
-            except Killed:
-                continue
-            finally:
-                if ledger:
-                    ledger.close()
-            trials = ledger.trials()
-            begun = [trial for trial in ledger.table.trials() if trial.state != TrialState.WAITING]
-            assert len(begun) == len(trials), "no trial was begun twice"
-            return [trials[key].params for key in sorted(trials)], commits
-
-    def run_all(ledger: Ledger) -> None:
-        while ledger.left:
-            key, config = ledger.ask()
-            value = -math.log10(config.learning_rate) + config.latent_dim
-            if not ledger.record(key).history():
-                ledger.record(key).append(Epoch(1, {"val/mse": (value,)}, 0.0, 0.0), 0.0)
-            ledger.record(key).finish({"metrics": {"val/mse": [value]}})
-            ledger.tell(key, Outcome("COMPLETE", (value,)))
-
-    whole, commits = points(tmp_path / "whole", None)
-    assert commits > 20
-    for harm in range({"grid": 3, "tpe": 5, "nsga2": 7}[sampler], commits, 7):
-        assert points(tmp_path / str(harm), harm)[0] == whole, f"killed at commit {harm}, and as far again"
