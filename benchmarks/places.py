@@ -1,4 +1,4 @@
-"""Kill a study at each place where it writes, and compare what it comes to with an undisturbed study.
+"""Kill a study at each place where it writes, and compare its outcome.
 
 python benchmarks/places.py [--of grid tpe ...] [--every 1] [--again 1] [--processes 2]
 
@@ -209,7 +209,10 @@ def run(study: Study, home: Path, retry: bool = False, fresh: bool = False) -> N
 
 
 def table(study: Study, home: Path) -> dict[str, Any]:
-    """Read what a study came to: of each trial its parameters, how it ended, its values and its files."""
+    """Read what a study came to.
+
+    That is of each trial its parameters, how it ended, its values and its files.
+    """
     ledger = Ledger.open(replace(study), home)
     found = {}
     for key, trial in sorted(ledger.trials().items()):
@@ -274,7 +277,10 @@ def commands() -> dict[str, Command]:
 
 
 class Job(NamedTuple):
-    """Kill of a command at a place, and of the same command after it at another one, if any."""
+    """Kill of a command at a place.
+
+    again: the place at which the same command is killed after it, if any.
+    """
 
     command: str
     at: int

@@ -1,9 +1,11 @@
 """Run ``run``: prepare a study, search, report."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from aesearch.tracking import Tracker
 
 ASKED_SECONDS = 3600
+MOST_RESTARTS = 3
+RESTARTS = "AESEARCH_RESTARTS"  # how often this process began anew, in its environment
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
         budget = Budget(options.time_budget, options.disk_budget)
-        yield Job(options, ledger, tracker, Where(options.address, data, options.verbose), budget)
+        where = Where(options.address, data, options.verbose, _restarting(study.name, options))
+        yield Job(options, ledger, tracker, where, budget)
     finally:
         ledger.close()
 
@@ -209,6 +214,42 @@ def _report(job: Job) -> None:
         register_knee(options.tracking_uri, results)
     uri = shown(options.tracking_uri)
     print(f"report: {page}\nMLflow: {uri if uri.startswith('http') else f'python -m aesearch ui{store_option(uri)}'}")
+
+
+def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None] | None:
+    """Make a function that begins this process anew when its Ray is lost.
+
+    The state on disk is as after a SIGKILL, from which the same command goes on.
+    Returns None where the process is another's, such as a notebook's.
+    """
+    main = sys.modules["__main__"].__spec__
+    if main is None or main.name != "aesearch.__main__":
+        return None
+    begun, restarts = time.monotonic(), int(os.environ.get(RESTARTS, 0))
+
+    def restart(lost: str) -> None:
+        if restarts == MOST_RESTARTS:
+            print(
+                f"aesearch: Ray's process {lost} ended {restarts + 1} times; see its logs in /tmp/ray", file=sys.stderr
+            )
+            os._exit(2)
+        print(f"{name}: Ray's process {lost} ended; Ray is started again and the study goes on", flush=True)
+        os.environ[RESTARTS] = str(restarts + 1)
+        command = [sys.executable, "-m", "aesearch", *_same(sys.argv[1:], options, time.monotonic() - begun)]
+        os.execv(sys.executable, command)
+
+    return restart
+
+
+def _same(arguments: list[str], options: argparse.Namespace, seconds: float) -> list[str]:
+    """Write the command that goes on.
+
+    What was done once is left out, and what is left of the time is said.
+    """
+    kept = [argument for argument in arguments if argument not in ("--fresh", "--retry-failed")]
+    # The last of an option counts.
+    budget = [] if options.time_budget is None else ["--time-budget", f"{max(1.0, options.time_budget - seconds):.0f}s"]
+    return [*kept, *budget, "--yes"]
 
 
 @contextmanager

@@ -137,7 +137,10 @@ class Record:
         again: whether the epochs and checkpoints of an interrupted attempt are kept.
         """
         kept = {self.folder / "history.jsonl", self.checkpoints} if again else set()
-        for path in self.folder.iterdir() if self.folder.exists() else ():
+        ended = self.folder / "state.json"
+        there = sorted(self.folder.iterdir(), key=lambda path: path == ended) if self.folder.exists() else []
+        # The state last: as long as it is there, the record is known to be another attempt's.
+        for path in there:
             if path in kept:
                 continue
             if path.is_dir():
@@ -223,9 +226,14 @@ class Record:
         with (self.folder / "remarks.txt").open("a") as file:
             file.write(text + "\n")
 
-    def close(self, state: str, reason: str) -> None:
-        """Write how the trial ended, and remove its checkpoints."""
-        self._write("state.json", {"state": state, "reason": reason, "time_ms": int(time.time() * 1000)})
+    def close(self, state: str, reason: str, number: int | None = None) -> None:
+        """Write how the trial ended, and remove its checkpoints.
+
+        number: of the attempt, as the ledger counts them; None for a part of a trial.
+        """
+        self._write(
+            "state.json", {"state": state, "reason": reason, "number": number, "time_ms": int(time.time() * 1000)}
+        )
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any]:

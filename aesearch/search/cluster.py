@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from aesearch.errors import UserError
+from aesearch.search.ray_watch import watched
 from aesearch.study import Study
 
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
@@ -27,12 +28,14 @@ class Where:
     """A place to run a study.
 
     address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
-    Ray may print.
+    Ray may print. lost: called from another thread with the name of a process that a Ray of its own has lost; None
+    where nothing is to be done.
     """
 
     address: str | None
     data: Path
     verbose: bool = False
+    lost: Callable[[str], object] | None = None
 
 
 @contextmanager
@@ -60,7 +63,8 @@ def connected(where: Where) -> Any:
                 f"Ray cannot be reached at {options['address']}: {' '.join(str(error).split())[:300]}"
             ) from error
     try:
-        yield
+        with watched(where.lost if started and options["address"] == "local" else None):
+            yield
     finally:
         if started:
             with handler_kept(signal.SIGTERM), nothing_collected():

@@ -10,9 +10,10 @@ It outlives any driver: the same command again goes on with what is missing. A t
 Whatever is RUNNING when a ledger is opened was under way when its driver died. Its record decides what becomes of it:
 
     state.json    result.json    then
-    any           -              it is told once more as what state.json says
+    of it         -              it is told once more as what state.json says
     -             there          it is told as COMPLETE
     -             -              it is handed out again, under its key and with its parameters
+    of another    any            the same: it tries a failed trial again, whose record is still there
 
 So ``ask`` and ``tell`` may be interrupted anywhere: each step is either not done, or done again with the same outcome.
 A point that was drawn but not written is drawn again, and is the same: the sampler is seeded by the trial's key.
@@ -180,15 +181,21 @@ class Ledger:
                 continue
             key = frozen.user_attrs.get("key", self._following)
             self.table.note(frozen.number, key=key)
-            if outcome := self._outcome(key):
+            if outcome := self._outcome(key, frozen):
                 self.running[key] = frozen.number
                 self.tell(key, outcome)
             else:
                 self.interrupted[key] = frozen.number
 
-    def _outcome(self, key: int) -> Outcome | None:
+    def _outcome(self, key: int, frozen: FrozenTrial) -> Outcome | None:
         """Read from the record alone how a trial ended; None if it was still running."""
         closed, result = self.record(key).read("state.json"), self.record(key).read("result.json")
+        # Earlier versions noted no number: then it is taken for this attempt's, unless this tries a failed trial again.
+        own = (
+            "again_for" not in frozen.user_attrs if closed.get("number") is None else closed["number"] == frozen.number
+        )
+        if closed and not own:
+            return None
         match closed.get("state"), bool(result):
             case ((None | "COMPLETE"), True):
                 return Outcome("COMPLETE", tuple(medians(result["metrics"], self.searched)))
@@ -275,7 +282,7 @@ class Ledger:
             self._note_epochs(key, number)
         complete = outcome.state == "COMPLETE"
         # The record first: a trial that the ledger calls finished must have all its files.
-        self.record(key).close(outcome.state, outcome.reason)
+        self.record(key).close(outcome.state, outcome.reason, number)
         self.table.tell(
             number,
             TrialState[outcome.state],

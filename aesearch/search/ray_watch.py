@@ -1,0 +1,65 @@
+"""Notice that a local Ray has lost one of its processes.
+
+Without its raylet a driver would wait for ever. Without its GCS Ray ends the driver's process after a minute. Python
+does not get out of Ray's calls in either case, so the driver's process begins anew.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+VITAL = ("raylet", "gcs_server")
+SECONDS = 0.25  # between two looks at them: Ray's own agents print pages about it after a second
+
+
+@contextmanager
+def watched(lost: Callable[[str], object] | None) -> Iterator[None]:
+    """Call ``lost`` from another thread when the raylet or the GCS dies.
+
+    They are those that this process has started. All other processes of that Ray are ended before. ``lost`` is told
+    what died; None watches nothing.
+    """
+    if lost is None:
+        yield
+        return
+    over = threading.Event()
+    children = psutil.Process().children()
+    # A process that began anew still has the dead ones of before as children.
+    vital = [(child.name(), child) for child in children if child.name() in VITAL and _alive(child)]
+    thread = threading.Thread(target=_watch, args=(vital, over, lost), daemon=True, name="ray-watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _watch(vital: list[tuple[str, psutil.Process]], over: threading.Event, lost: Callable[[str], object]) -> None:
+    known: set[psutil.Process] = set()
+    for look in itertools.count():
+        if over.wait(SECONDS):
+            return
+        if look % 8 == 0:
+            # Workers are children of the raylet: without it, nothing tells whose they are.
+            known = {process for process in known if _alive(process)} | set(psutil.Process().children(recursive=True))
+        for name, process in vital:
+            if _alive(process):
+                continue
+            for other in known:
+                with suppress(psutil.Error):
+                    other.kill()
+            psutil.wait_procs(known, timeout=5)
+            lost(name)
+            return
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
