@@ -6,7 +6,6 @@ The smallest and the largest model of each kind are probed.
 import math
 import os
 import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -98,7 +97,7 @@ def make_plan(study: Study, data: Path, trials: int) -> Plan:
     for config in configs:
         kinds.setdefault(_kind(config), []).append(config)
     common = sorted(kinds.values(), key=len, reverse=True)[:MOST_KINDS]
-    cloudpickle.register_pickle_by_value(sys.modules[study.space.__module__])
+    cloudpickle.register_pickle_by_value(study.module)
     # Those that share a GPU slow each other down, and so do those that share a memory bus.
     together = math.ceil(concurrent / torch.cuda.device_count()) if gpus else concurrent
     device = "cuda" if gpus else "cpu"

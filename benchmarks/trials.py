@@ -2,6 +2,7 @@
 
 python benchmarks/trials.py                 1,000 trials: a few minutes
 python benchmarks/trials.py --sampler tpe   with a sampler that learns, whose own work grows with what it knows
+python benchmarks/trials.py --trials 30 --parameters 300   with many swept parameters
 
 Ray, the ledger on SQLite, MLflow on SQLite and the choice of models to keep are the real ones.
 """
@@ -10,6 +11,7 @@ import argparse
 import os
 import resource
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
@@ -36,7 +38,9 @@ from aesearch.train import Epoch
 PART = 100
 
 
-def space(trial: optuna.Trial) -> TrainConfig:
+def space(trial: optuna.Trial, more: int = 0) -> TrainConfig:
+    for i in range(more):
+        trial.suggest_float(f"unused_{i}", 0.0, 1.0)
     beta = trial.suggest_float("beta", 0.25, 16.0, log=True)
     return TrainConfig(
         Sprites(), MLP((8,)), trial.suggest_int("latent_dim", 2, 16), BetaVAE(beta), replicas=1, epochs=1
@@ -63,11 +67,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--sampler", default="random")
+    parser.add_argument("--parameters", type=int, default=2, help="how many are swept")
     asked = parser.parse_args()
     os.environ.pop("RAY_ADDRESS", None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     metrics = (Minimize("val/mse"), Maximize("val/mig"))
-    study = Study("nothing", space, metrics, n_trials=asked.trials, sampler=asked.sampler)
+    own = partial(space, more=asked.parameters - 2)
+    study = Study("nothing", own, metrics, n_trials=asked.trials, sampler=asked.sampler)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)

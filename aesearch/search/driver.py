@@ -3,7 +3,6 @@
 import gc
 import re
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -77,7 +76,7 @@ def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) ->
     if not ledger.left and not parts(ledger):
         return Ended.FINISHED
     # The study file's own classes and functions go to the workers by value: they cannot import it.
-    cloudpickle.register_pickle_by_value(sys.modules[ledger.study.space.__module__])
+    cloudpickle.register_pickle_by_value(ledger.study.module)
     with connected(where), sigterm_as_sigint(), budget.running(), keeping(ledger.folder) as keeper:
         for key in ledger.trials():
             budget.ended(ledger.record(key).folder, [])

@@ -5,8 +5,9 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -257,8 +258,15 @@ class Study:
     @property
     def question(self) -> str:
         """The docstring of the study file."""
-        module = sys.modules.get(self.space.__module__)
-        return (getattr(module, "__doc__", None) or "").strip()
+        return (self.module.__doc__ or "").strip()
+
+    @property
+    def module(self) -> ModuleType:
+        """The module of the study file, which defines the space."""
+        space: Any = self.space
+        while isinstance(space, partial):
+            space = space.func
+        return sys.modules[space.__module__]
 
     @property
     def kinds(self) -> tuple[MetricKind, ...]:

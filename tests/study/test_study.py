@@ -1,9 +1,11 @@
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
-from helpers.small import TINY, make
+from helpers.small import TINY, make, space
 
 from aesearch import ASHA, MNIST, Maximize, Minimize, TrainConfig, load_study
 from aesearch.datasets import Digits
@@ -211,3 +213,15 @@ class Detected(Score):
 
     def measure(self, trained, split):
         return {"auroc": 0.5}
+
+
+def test_a_space_may_be_a_function_with_some_arguments_given():
+    """Workers get its module by value: were that functools, nothing could be sent."""
+
+    def wide(trial, width):
+        return replace(space(trial), latent_dim=width)
+
+    study = make(space=partial(partial(wide), width=5))
+    assert study.module.__name__ == __name__
+    assert study.question == (sys.modules[__name__].__doc__ or "")
+    assert {config.latent_dim for _, config in study.probes} == {5}
