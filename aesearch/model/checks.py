@@ -90,7 +90,7 @@ def _parameters_at_most(count: int) -> Iterator[None]:
 
 
 def checked_info(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the entries of info.json that do not depend on the weights, and add defaults.
+    """Check the entries of info.json by themselves, and add defaults.
 
     Raises UserError for an entry that is missing or of another form.
     """

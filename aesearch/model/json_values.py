@@ -128,7 +128,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def shortened(text: str) -> str:
-    """Bring ``text`` of unknown origin to one line of at most 300 printable characters."""
+    """Shorten text of unknown origin to a line of 300 printable characters."""
     line = "".join(character if character.isprintable() else "?" for character in " ".join(text[: 4 * SHOWN].split()))
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
 
@@ -143,7 +143,7 @@ def _kind(content: Mapping[str, Any]) -> type:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return True if a value made from JSON is of the type that a field is annotated with."""
+    """Return True if a value made from JSON is of a field's annotated type."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
