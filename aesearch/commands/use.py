@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from aesearch.commands.options import data_folder, named_study
-from aesearch.errors import UserError
+from aesearch.errors import UserError, printable
 from aesearch.use.actions import ACTIONS
 
 
@@ -22,7 +22,7 @@ def use(options: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     source = Source(model, options, data_folder(options.data))
     for line in ACTIONS[options.action].run(model, source, out, options):
-        print(line)
+        print(printable(line))
     return 0
 
 

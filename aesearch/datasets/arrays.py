@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split
 from aesearch.errors import UserError, nearest
 
 ITEMS = ("images", "x", "data", "x_train", "X")
@@ -35,6 +35,9 @@ class Arrays(Dataset):
     path: str
     key: str | None = None
     most_bytes: int = MOST_BYTES
+
+    def __post_init__(self) -> None:
+        check_limit("most_bytes", self.most_bytes)
 
     @property
     def shape(self) -> Shape:

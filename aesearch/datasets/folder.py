@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.cache import cached, key
-from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split
 from aesearch.errors import UserError
 
 ENDINGS = "png apng jpg jpeg jpe jfif jp2 j2k webp avif bmp dib gif ico tif tiff tga pcx sgi qoi pbm pgm ppm pnm pfm"
@@ -47,8 +47,7 @@ class ImageFolder(Dataset):
     most_pixels: int = MOST_PIXELS
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.most_pixels, int) and self.most_pixels >= 1):
-            raise UserError(f"most_pixels must be a whole number of at least 1, but got {self.most_pixels!r}")
+        check_limit("most_pixels", self.most_pixels)
         sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         if len(sides) != 2 or not all(isinstance(side, int) and side >= 4 for side in sides):
             raise UserError(f"size must be pixels or (height, width), each at least 4, but got size={self.size!r}")

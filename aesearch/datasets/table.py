@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.columns import MOST_LEVELS, as_text, fit, transform
-from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split, stratified_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split, stratified_split
 from aesearch.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Table(Dataset):
     def __post_init__(self) -> None:
         if not isinstance(self.drop, tuple):
             raise UserError(f'drop must be a tuple of columns, such as ("id",), but got drop={self.drop!r}')
+        check_limit("most_bytes", self.most_bytes)
 
     @property
     def shape(self) -> Shape:

@@ -185,7 +185,8 @@ def _is_rule(rule: Mapping[str, Any]) -> bool:
         return False
     if "levels" in rule:
         return _are_texts(rule["levels"])
-    return _are_numbers([rule.get("centre"), rule.get("spread")]) and rule["spread"] > 0
+    scale = [rule.get("centre"), rule.get("spread")]
+    return _are_numbers(scale) and all(map(math.isfinite, scale)) and rule["spread"] > 0
 
 
 def _are_texts(value: Any) -> bool:

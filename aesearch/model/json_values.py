@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from aesearch.datasets import Data, Dataset
-from aesearch.errors import UserError, nearest
+from aesearch.errors import UserError, nearest, printable
 
 HOMES = tuple(
     f"aesearch.{room}"
@@ -95,7 +95,7 @@ def make(kind: type, arguments: Mapping[str, Any]) -> Any:
         if name not in known:
             raise UserError(f"{kind.__name__} has no field {name!r}: {nearest(name, known)}")
         if not _fits(value, hints[name]):
-            wanted = str(getattr(hints[name], "__name__", hints[name]) if hints[name] in (int, str) else hints[name])
+            wanted = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
             raise UserError(f"{name} of {kind.__name__} must be {wanted}, but got {shortened(repr(value))}")
     return kind(**arguments)
 
@@ -129,7 +129,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def shortened(text: str) -> str:
     """Shorten text of unknown origin to a line of 300 printable characters."""
-    line = "".join(character if character.isprintable() else "?" for character in " ".join(text[: 4 * SHOWN].split()))
+    line = printable(" ".join(text[: 4 * SHOWN].split()))
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
 
 

@@ -109,6 +109,9 @@ def test_threads_decode_no_more_pixels_than_the_limit():
 def test_a_limit_that_is_no_number_is_refused(most):
     with pytest.raises(UserError, match="most_pixels must be a whole number of at least 1, but got"):
         ImageFolder("x", most_pixels=most)
+    for data in (Arrays, Table):
+        with pytest.raises(UserError, match="most_bytes must be a whole number of at least 1, but got"):
+            data("x", most_bytes=most)
 
 
 def test_an_archive_larger_than_the_limit_is_refused(tmp_path):

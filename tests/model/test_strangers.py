@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from aesearch.__main__ import main
 from aesearch.bottlenecks import Gaussian, InverseAutoregressive, VampPrior, VectorQuantized
-from aesearch.datasets import MNIST, Arrays, Data, Digits, ImageFolder, OneClass, Table
+from aesearch.datasets import MNIST, Arrays, Data, Digits, ImageFolder, OneClass, Table, read_items
 from aesearch.errors import UserError
 from aesearch.model import load_model, save_model, to_json
 from aesearch.model.artifacts import save_artifacts
@@ -161,13 +161,40 @@ def test_wrong_types_are_named(folder, whole):
     content = json.loads(whole["config.json"])
     for place, value, message in [
         (("network", "hidden"), "x", "hidden of MLP must be tuple[int, ...], but got 'x'"),
-        (("network", "dropout"), True, "dropout of MLP must be <class 'float'>, but got True"),
+        (("network", "dropout"), True, "dropout of MLP must be float, but got True"),
         (("latent_dim",), 10**30, "must lie within 2^63, but one is 1000000000000000000000000000000"),
         (("objective", "beta"), float("nan"), "must lie within 2^63, but one is nan"),
         (("replicas",), 0, "replicas must be a whole number of at least 1, but got replicas=0"),
     ]:
         (folder / "config.json").write_text(json.dumps(changed(content, place, value)))
         assert message in refusal(folder)
+
+
+def test_items_too_large_for_any_machine_are_refused(folder, whole):
+    info = json.loads(whole["info.json"]) | {"shape": [1, 2**14, 2**13]}
+    (folder / "info.json").write_text(json.dumps(info))
+    assert "shape of info.json must be 3 whole numbers of at most 67,108,864 values together" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_any_scaling_of_a_table_is_used_or_one_line(tmp_path, value):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a,b,kind\n" + "1,x,p\n2,y,q\n5,x,q\n" * 20)
+    config = TrainConfig(Table(str(rows), label="kind"), MLP((4,)), 2, VAE("gaussian"), replicas=1)
+    fitted = dict(config.data.load(tmp_path).fitted)
+    weights = {name: tensor[None] for name, tensor in config.build().state_dict().items()}
+    save_model(tmp_path, config, weights, {"fitted": fitted})
+    assert len(read_items(rows, config.data, load_model(tmp_path).info["fitted"]).images) == 60
+    content = json.loads((tmp_path / "info.json").read_text())
+    for place in places(fitted):
+        (tmp_path / "info.json").write_text(json.dumps(changed(content, ("fitted", *place), value)))
+        try:
+            model = load_model(tmp_path)
+            items = read_items(rows, model.config.data, model.info["fitted"])
+        except UserError:
+            continue
+        assert items.images.shape == (60, *model.shape)
+        assert np.isfinite(items.images).all()
 
 
 @pytest.mark.parametrize("file", TENSORS)

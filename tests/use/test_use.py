@@ -11,7 +11,10 @@ from PIL import Image
 
 from aesearch.__main__ import main
 from aesearch.bottlenecks import VectorQuantized
-from aesearch.datasets import BreastCancer, Digits, OneClass, Table
+from aesearch.commands.parser import make_parser
+from aesearch.datasets import BreastCancer, Digits, ImageFolder, OneClass, Table
+from aesearch.datasets.arrays import MOST_BYTES
+from aesearch.datasets.folder import MOST_PIXELS
 from aesearch.model import load_model
 from aesearch.model.artifacts import save_artifacts
 from aesearch.networks import MLP, Conv
@@ -243,6 +246,13 @@ def test_an_export_of_data_that_was_not_opened_is_loaded(in_tmp):
     assert load_model("again", open_data=True).config.data == config.data
 
 
+def test_the_limits_of_use_are_those_of_data_sets():
+    options = make_parser().parse_args(["use", "model", "encode"])
+    assert (
+        (options.most_pixels, options.most_bytes) == (MOST_PIXELS, MOST_BYTES) == (ImageFolder("").most_pixels, 2**31)
+    )
+
+
 def test_inputs_that_are_too_large_are_said(models, in_tmp, capsys):
     Path("mine").mkdir()
     for name, side in (("small", 20), ("large", 40)):
@@ -253,9 +263,7 @@ def test_inputs_that_are_too_large_are_said(models, in_tmp, capsys):
     assert "raise most_pixels" in capsys.readouterr().err
     assert use(models, "vae", "encode", "--input", "mine", "--most-pixels", "1600") == 0
     assert len(pd.read_parquet("out/codes.parquet")) == 2
-    np.savez_compressed(
-        "many.npz", images=np.zeros((50, 8, 8), np.uint8) + np.arange(50, dtype=np.uint8)[:, None, None]
-    )
+    np.savez_compressed("many.npz", images=np.full((50, 8, 8), 7, np.uint8))
     capsys.readouterr()
     assert use(models, "vae", "encode", "--input", "many.npz", "--most-bytes", "3199") == 2
     assert "has 3,200 bytes, more than 3,199; raise most_bytes to read it" in capsys.readouterr().err
