@@ -15,9 +15,9 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """Replace line breaks and control characters, which would move a terminal's cursor.
+    """Replace line breaks and control characters by spaces.
 
-    Names of columns, classes and files come from whoever made them.
+    They would move a terminal's cursor. Names of columns, classes and files come from whoever made them.
     """
     return "".join(character if character.isprintable() else " " for character in text)
 

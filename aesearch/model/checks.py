@@ -185,7 +185,7 @@ def _is_rule(rule: Mapping[str, Any]) -> bool:
         return False
     if "levels" in rule:
         return _are_texts(rule["levels"])
-    scale = [rule.get("centre"), rule.get("spread")]
+    scale: list[Any] = [rule.get("centre"), rule.get("spread")]
     return _are_numbers(scale) and all(map(math.isfinite, scale)) and rule["spread"] > 0
 
 

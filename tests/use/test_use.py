@@ -1,5 +1,6 @@
 """``aesearch use``: every action on every kind of model, in this process; training takes a second each."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -248,9 +249,24 @@ def test_an_export_of_data_that_was_not_opened_is_loaded(in_tmp):
 
 def test_the_limits_of_use_are_those_of_data_sets():
     options = make_parser().parse_args(["use", "model", "encode"])
-    assert (
-        (options.most_pixels, options.most_bytes) == (MOST_PIXELS, MOST_BYTES) == (ImageFolder("").most_pixels, 2**31)
-    )
+    assert (options.most_pixels, options.most_bytes) == (MOST_PIXELS, MOST_BYTES)
+    assert (ImageFolder("").most_pixels, Table("").most_bytes) == (MOST_PIXELS, MOST_BYTES)
+
+
+def test_names_of_strangers_move_no_cursor(models, in_tmp, capsys):
+    rows_of_a_person(Path("model"))
+    info = json.loads(Path("model/info.json").read_text())
+    info["fitted"]["columns"][0]["name"] = "a\n\x1b[2J"
+    Path("model/info.json").write_text(json.dumps(info))
+    assert main(["use", "model", "encode", "--input", "rows.csv"]) == 2
+    error = capsys.readouterr().err
+    assert "but lacks a  [2J" in error
+    assert error.count("\n") == 1
+    Path("mine").mkdir()
+    Image.new("L", (20, 20), 90).save("mine/a.png")
+    Path("mine/b\x1b[2J.png").write_bytes(b"no image")
+    assert use(models, "vae", "encode", "--input", "mine") == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_inputs_that_are_too_large_are_said(models, in_tmp, capsys):
