@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 
 from aesearch.commands.parser import make_parser
-from aesearch.errors import UserError, nearest
+from aesearch.errors import UserError, nearest, printable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         module, name = options.function.split(":")
         status: int = getattr(import_module(f"aesearch.commands.{module}"), name)(options)
     except UserError as error:
-        print(f"aesearch: {error}", file=sys.stderr)
+        print(f"aesearch: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("aesearch: interrupted", file=sys.stderr)

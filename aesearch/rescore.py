@@ -166,7 +166,7 @@ def load(
 ) -> tuple[TrainConfig, list[Trained]]:
     """Load the configuration of a model's folder, and its replicas for scores."""
     config = _own_config(*study) if study and not _readable(folder) else None
-    saved = read_model(folder, config)
+    saved = read_model(folder, config, open_data=True)
     replicas = len(next(iter(saved.weights.values())))
     config = replace(saved.config, replicas=replicas, scores=())
     data = _data(config.data, root)

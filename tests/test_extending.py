@@ -115,7 +115,7 @@ import numpy as np
 
 from aesearch import Digits, Minimize, Numerals, Study, TrainConfig
 from aesearch.metrics import metric_of
-from aesearch.model.files import from_json, to_json
+from aesearch.model import from_json, to_json
 from aesearch.networks import MLP
 from aesearch.objectives import Doubled
 from aesearch.protocols import fast

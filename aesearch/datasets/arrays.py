@@ -1,22 +1,23 @@
 """Images or rows in a NumPy file."""
 
+import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split
 from aesearch.errors import UserError, nearest
 
 ITEMS = ("images", "x", "data", "x_train", "X")
 LABELS = ("labels", "y", "targets", "y_train")
 LEAST = 10
+MOST_BYTES = 2**31  # of an array that is read into memory
 USUAL = 100.0  # rows that reach further are remarked on: they need scaling
 
 
@@ -28,10 +29,15 @@ class Arrays(Dataset):
     Images are uint8, booleans, or floats in [0, 1]; rows are used as they are (scale them first, or use Table).
     key: the array of an .npz, by default the only one or the one named images, x, data, x_train or X. Its array named
     labels, y, targets or y_train, if any, is the labels, whole numbers or texts. A large .npy is memory-mapped.
+    most_bytes: an array of an .npz that has more, once unpacked, is not read.
     """
 
     path: str
     key: str | None = None
+    most_bytes: int = MOST_BYTES
+
+    def __post_init__(self) -> None:
+        check_limit("most_bytes", self.most_bytes)
 
     @property
     def shape(self) -> Shape:
@@ -44,21 +50,21 @@ class Arrays(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return _labels(self.path, _stamp(self.path))[1]
+        return _labels(self.path, self.most_bytes, _stamp(self.path))[1]
 
     def load(self, root: Path) -> Data:  # noqa: ARG002
         items = self._items()
         n = len(items)
         if n < LEAST:
             raise UserError(f"Arrays needs at least {LEAST} items, but {self.path} has {n}")
-        labels = _labels(self.path, _stamp(self.path))[0]
+        labels = _labels(self.path, self.most_bytes, _stamp(self.path))[0]
         if labels is not None and len(labels) != n:
             raise UserError(f"{self.path} must have a label for each of its {n} items, but has {len(labels)}")
         remarks = () if self.shape[1] > 1 or (far := float(np.abs(items).max())) <= USUAL else (_reach(far),)
         return Data(items, labels=labels, remarks=remarks, **random_split(n, held_out(n)))
 
     def _items(self) -> NDArray[Any]:
-        return _items(self.path, self.key, _stamp(self.path))
+        return _items(self.path, self.key, self.most_bytes, _stamp(self.path))
 
 
 def _reach(far: float) -> str:
@@ -74,20 +80,24 @@ def _stamp(path: str) -> int:
 
 
 @lru_cache(maxsize=2)
-def _items(path: str, key: str | None, stamp: int) -> NDArray[Any]:  # noqa: ARG001
-    return read_items_array(path, key)
+def _items(path: str, key: str | None, most_bytes: int, stamp: int) -> NDArray[Any]:  # noqa: ARG001
+    return read_items_array(path, key, most_bytes)
 
 
 @lru_cache(maxsize=2)
-def _labels(path: str, stamp: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:  # noqa: ARG001
-    values = read_labels_array(path)
+def _labels(
+    path: str,
+    most_bytes: int,
+    stamp: int,  # noqa: ARG001
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    values = read_labels_array(path, most_bytes)
     if values is None:
         return None, ()
     classes, places = np.unique(values, return_inverse=True)
     return places.astype(np.int64), tuple(str(value) for value in classes)
 
 
-def read_items_array(path: str, key: str | None = None) -> NDArray[Any]:
+def read_items_array(path: str, key: str | None = None, most_bytes: int = MOST_BYTES) -> NDArray[Any]:
     """Read images or rows of a .npy or .npz file as (N, C, H, W), uint8 or float32.
 
     Raises UserError for a file that cannot be read, and for other shapes or types.
@@ -97,10 +107,10 @@ def read_items_array(path: str, key: str | None = None) -> NDArray[Any]:
     if chosen not in names:
         hint = nearest(chosen, names) if chosen else f"it has {', '.join(names)}"
         raise UserError(f"{path} must hold the array to use; write Arrays({path!r}, key=...): {hint}")
-    return as_items(read_array(path, chosen), path)
+    return as_items(read_array(path, chosen, most_bytes), path)
 
 
-def read_labels_array(path: str) -> NDArray[Any] | None:
+def read_labels_array(path: str, most_bytes: int = MOST_BYTES) -> NDArray[Any] | None:
     """Read the labels (N,) of a .npz file, numbers or texts; None without labels.
 
     Raises UserError for a file that cannot be read, and for labels of another kind.
@@ -108,7 +118,7 @@ def read_labels_array(path: str) -> NDArray[Any] | None:
     name = next((name for name in LABELS if name in array_names(path)), None)
     if name is None:
         return None
-    labels = read_array(path, name)
+    labels = read_array(path, name, most_bytes)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
@@ -129,33 +139,65 @@ def array_names(path: str) -> list[str]:
     if Path(path).suffix != ".npz":
         return ["data"]
     try:
-        with Path(path).open("rb") as file:
-            return list(np.load(file).files)
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:  # zipfile raises errors of many kinds on damaged files
         raise _unreadable(path, error) from error
 
 
-def read_array(path: str, name: str) -> NDArray[Any]:
+def read_array(path: str, name: str, most_bytes: int = MOST_BYTES) -> NDArray[Any]:
     """Read one array of a .npy or .npz file.
 
-    Raises UserError for a file that cannot be read, and for pickled objects: unpickling runs code.
+    most_bytes: the size that an array of an .npz may have in memory. A .npy is mapped, so it may have any.
+    Raises UserError for a file that cannot be read, for a larger array, and for pickled objects: unpickling runs code.
     """
     try:
-        if Path(path).suffix == ".npz":
-            # A file of our own: NumPy leaves the one that it opens open where it is damaged.
-            with Path(path).open("rb") as file:
-                array = np.load(file)[name]
-        else:
-            array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        return _from_npz(path, name, most_bytes) if Path(path).suffix == ".npz" else _from_npy(path)
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise errors of many kinds on damaged files
         raise _unreadable(path, error) from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"Arrays needs arrays, but {name} in {path} is none")
+
+
+def _from_npy(path: str) -> NDArray[Any]:
+    with Path(path).open("rb") as file:
+        _header(file)
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _from_npz(path: str, name: str, most_bytes: int) -> NDArray[Any]:
+    with zipfile.ZipFile(path) as archive:
+        entry = next(one for one in archive.namelist() if one.removesuffix(".npy") == name)
+        with archive.open(entry) as file:
+            shape, dtype = _header(file)
+            # Whole numbers of Python: those of NumPy overflow.
+            size = math.prod(map(int, shape)) * dtype.itemsize
+            if size > most_bytes:
+                raise UserError(
+                    f"{name} in {path} has {size:,} bytes, more than {most_bytes:,}; raise most_bytes to read it"
+                )
+            if size + file.tell() != archive.getinfo(entry).file_size:
+                raise ValueError(f"{name} has {size:,} bytes by its header, and others in the archive")
+        with archive.open(entry) as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
+    """Read shape and type of an array in NumPy's format.
+
+    Raises ValueError for another format, and for Python objects.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("pickled objects")
+    return shape, dtype
+
+
 def _unreadable(path: str, error: Exception) -> UserError:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split())[:300] or type(error).__name__
     reason = "it holds Python objects; save plain numbers" if "pickle" in text.lower() else text
     return UserError(f"Arrays needs a readable .npy or .npz file, but {path}: {reason}")
 

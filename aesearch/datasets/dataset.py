@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.cache import add_to_digest
+from aesearch.errors import UserError
 
 Shape = tuple[int, int, int]
 
@@ -114,6 +115,12 @@ def stratified_split(labels: NDArray[np.int64], held_out: int) -> dict[str, Any]
 
 def _split(order: NDArray[np.int64], held_out: int) -> dict[str, Any]:
     return {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
+
+
+def check_limit(name: str, value: object) -> None:
+    """Raise UserError for a limit that is no whole number of at least 1."""
+    if not (isinstance(value, int) and value >= 1):
+        raise UserError(f"{name} must be a whole number of at least 1, but got {name}={value!r}")
 
 
 def is_picture(shape: Shape) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aesearch.datasets.arrays import read_items_array, read_labels_array
+from aesearch.datasets.arrays import MOST_BYTES, read_items_array, read_labels_array
 from aesearch.datasets.columns import as_text, transform
 from aesearch.datasets.dataset import Dataset, is_picture
-from aesearch.datasets.folder import SUFFIXES, image_files, named, read_images
+from aesearch.datasets.folder import MOST_PIXELS, SUFFIXES, image_files, named, read_images
 from aesearch.datasets.table import SUFFIXES as TABLES
 from aesearch.datasets.table import read_frame
 from aesearch.errors import UserError
@@ -30,13 +30,21 @@ class Items:
     remarks: tuple[str, ...] = ()
 
 
-def read_items(path: Path, data: Dataset, fitted: Mapping[str, Any]) -> Items:
+def read_items(
+    path: Path,
+    data: Dataset,
+    fitted: Mapping[str, Any],
+    most_pixels: int = MOST_PIXELS,
+    most_bytes: int = MOST_BYTES,
+) -> Items:
     """Read the items at ``path`` in the shape of ``data``.
 
     path: an image, a folder of images, a .npy, .npz, CSV or Parquet file.
     fitted: that of the training data; a table's tells all, so that its own file need not be there. A label column,
-    array or sub-folder of the training data's classes is used where there is one. Raises UserError for what cannot be
-    read or has another shape.
+    array or sub-folder of the training data's classes is used where there is one.
+    most_pixels: images with more are not decoded.
+    most_bytes: arrays of an .npz, and Parquet files, with more in memory are not read.
+    Raises UserError for what cannot be read, is larger or has another shape.
     """
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
@@ -47,16 +55,18 @@ def read_items(path: Path, data: Dataset, fitted: Mapping[str, Any]) -> Items:
             f"the model was {'not ' if is_table else ''}trained on a table, so give it {wanted}, not {path}"
         )
     if is_table:
-        return _rows(path, fitted)
-    return _arrays(path, data) if path.suffix in (".npy", ".npz") else _images(path, data)
+        return _rows(path, fitted, most_bytes)
+    if path.suffix in (".npy", ".npz"):
+        return _arrays(path, data, most_bytes)
+    return _images(path, data, most_pixels)
 
 
-def _images(path: Path, data: Dataset) -> Items:
+def _images(path: Path, data: Dataset, most_pixels: int) -> Items:
     if not (path.is_dir() or path.suffix.lower() in SUFFIXES) or not is_picture(data.shape):
         raise UserError(f"items of {data.shape} must come as a .npy or .npz file, or images as image files; got {path}")
     files = image_files(path) if path.is_dir() else [path]
     images = np.zeros((len(files), *data.shape), np.uint8)
-    broken = read_images(files, images)
+    broken = read_images(files, images, most_pixels)
     kept = [place for place, file in enumerate(files) if str(file) not in broken]
     if not kept:
         raise UserError(f"{path} must hold a readable image, but {named(broken) if broken else 'holds none'}")
@@ -67,21 +77,21 @@ def _images(path: Path, data: Dataset) -> Items:
     return Items(images[kept], tuple(map(str, names)), labels, (named(broken),) if broken else ())
 
 
-def _arrays(path: Path, data: Dataset) -> Items:
-    images = read_items_array(str(path))
+def _arrays(path: Path, data: Dataset, most_bytes: int) -> Items:
+    images = read_items_array(str(path), most_bytes=most_bytes)
     if images.shape[1:] != data.shape:
         raise UserError(
             f"{path} must hold items of {data.shape}, as the model was trained on, but got {images.shape[1:]}"
         )
-    given = read_labels_array(str(path))
+    given = read_labels_array(str(path), most_bytes)
     if given is not None and len(given) != len(images):
         raise UserError(f"{path} must have a label for each of its {len(images)} items, but has {len(given)}")
     labels = None if given is None or not data.classes else _places(map(str, given), data.classes, path)
     return Items(images, _numbered(len(images)), labels)
 
 
-def _rows(path: Path, fitted: Mapping[str, Any]) -> Items:
-    frame = read_frame(path)
+def _rows(path: Path, fitted: Mapping[str, Any], most_bytes: int) -> Items:
+    frame = read_frame(path, most_bytes)
     images, remarks = transform(frame, fitted, str(path))
     label = fitted.get("label")
     labels = _places(map(as_text, frame[label]), fitted["classes"], path) if label in frame else None

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.columns import MOST_LEVELS, as_text, fit, transform
-from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split, stratified_split
+from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split, stratified_split
 from aesearch.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST = 20
+MOST_BYTES = 2**31  # of the cells of a Parquet file, in memory
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
@@ -29,16 +30,19 @@ class Table(Dataset):
     normal column gets variance 1; a missing one is the median; where that range is 0, the standard deviation counts.
     Categories become one column per level of the train rows, "(missing)" among them if any are; a level that those do
     not have is 0 in all. Columns that do not vary in the train rows are left out. A fifth of the rows each, 10,000 at
-    most, by class where there is one, is val and test.
+    most, by class where there is one, is val and test. most_bytes: a Parquet file whose rows times columns, at 8 bytes
+    each, are more is not read; repeated values take next to no room in it.
     """
 
     path: str
     label: str | None = None
     drop: tuple[str, ...] = ()
+    most_bytes: int = MOST_BYTES
 
     def __post_init__(self) -> None:
         if not isinstance(self.drop, tuple):
             raise UserError(f'drop must be a tuple of columns, such as ("id",), but got drop={self.drop!r}')
+        check_limit("most_bytes", self.most_bytes)
 
     @property
     def shape(self) -> Shape:
@@ -58,18 +62,25 @@ class Table(Dataset):
     def _loaded(self) -> Data:
         file = Path(self.path)
         stamp = file.stat().st_mtime_ns if file.is_file() else 0
-        return _load(self.path, self.label, self.drop, stamp)
+        return _load(self.path, self.label, self.drop, self.most_bytes, stamp)
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, label: str | None, drop: tuple[str, ...], stamp: int) -> Data:  # noqa: ARG001
-    return from_frame(read_frame(Path(path)), label, drop, path)
+def _load(
+    path: str,
+    label: str | None,
+    drop: tuple[str, ...],
+    most_bytes: int,
+    stamp: int,  # noqa: ARG001
+) -> Data:
+    return from_frame(read_frame(Path(path), most_bytes), label, drop, path)
 
 
-def read_frame(path: Path) -> "pd.DataFrame":
+def read_frame(path: Path, most_bytes: int = MOST_BYTES) -> "pd.DataFrame":
     """Read the table of a CSV or Parquet file, without the row numbers of pandas.
 
-    Raises UserError for a file that cannot be read.
+    most_bytes: the size that the cells of a Parquet file may have in memory, at 8 bytes each.
+    Raises UserError for a file that cannot be read, and for a larger one.
     """
     import pandas as pd
 
@@ -78,15 +89,30 @@ def read_frame(path: Path) -> "pd.DataFrame":
         raise UserError(f"there is no table {path}" + (f": {nearest(str(path), others)}" if others else ""))
     try:
         if path.suffix in (".parquet", ".pq"):
+            _check_size(path, most_bytes)
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(path, sep=_separator(path), low_memory=False)
+    except UserError:
+        raise
     except Exception as error:  # pandas and pyarrow raise errors of many kinds
         raise UserError(f"{path} must be a CSV or Parquet file, but: {' '.join(str(error).split())[:200]}") from error
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     if "Unnamed: 0" in frame and np.array_equal(frame["Unnamed: 0"], np.arange(len(frame))):
         frame = frame.drop(columns="Unnamed: 0")
     return frame
+
+
+def _check_size(path: Path, most_bytes: int) -> None:
+    from pyarrow import parquet
+
+    described = parquet.read_metadata(path)
+    size = 8 * described.num_rows * described.num_columns
+    if size > most_bytes:
+        raise UserError(
+            f"{path} has {described.num_rows:,} rows of {described.num_columns:,} columns, {size:,} bytes, more than "
+            f"{most_bytes:,}; raise most_bytes to read it"
+        )
 
 
 def _separator(path: Path) -> str:

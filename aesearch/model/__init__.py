@@ -5,13 +5,12 @@ from aesearch.model.files import (
     DISCARDED,
     MODEL_FILES,
     discard,
-    from_json,
     is_discarded,
     read_model,
     restore,
     save_model,
-    to_json,
 )
+from aesearch.model.json_values import from_json, to_json
 from aesearch.model.trained import Model, load_model
 
 __all__ = [

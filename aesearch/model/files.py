@@ -6,30 +6,25 @@
     reference.safetensors  results of that replica on val: codes and their KL (or codebook entries), labels,
                            factors, anomaly scores
 
-All of it is data: loading a model runs no code from its folder.
+All of it is data: loading a model runs no code from its folder, and opens no file that the configuration names.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.datasets import Data, Dataset
 from aesearch.errors import UserError
+from aesearch.model.checks import check_info, check_reference, check_weights, checked_info, replicas_of
+from aesearch.model.json_values import Elsewhere, from_json, make, names_files, read_object, shortened, to_json
 from aesearch.train import TrainConfig
 
-HOMES = tuple(
-    f"aesearch.{room}"
-    for room in ("train", "datasets", "networks", "bottlenecks", "objectives", "corruptions", "protocols", "scores")
-)
 WEIGHTS, CONFIG, INFO, REFERENCE = "model.safetensors", "config.json", "info.json", "reference.safetensors"
 MODEL_FILES = (WEIGHTS, REFERENCE)  # the large files, which are removed where a model is not kept
 DISCARDED = "discarded.txt"  # the reason for removing them
@@ -52,62 +47,6 @@ def discard(folder: Path, reason: str) -> bool:
 def is_discarded(folder: Path) -> bool:
     """Return True if the model in ``folder`` was removed."""
     return (folder / DISCARDED).exists()
-
-
-@dataclass(frozen=True)
-class Elsewhere(Dataset):
-    """Training data that is missing where a model is used.
-
-    described: the data set's value, as JSON.
-    known_shape: (C, H, W) of an item.
-    known_classes: the names of the classes.
-    """
-
-    described: str
-    known_shape: tuple[int, int, int]
-    known_classes: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.known_shape
-
-    @property
-    def factor_sizes(self) -> Mapping[str, int]:
-        return {}
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.known_classes
-
-    def load(self, root: Path) -> Data:  # noqa: ARG002
-        raise UserError(f"the data that the model was trained on is missing: {self.described}; give items with --input")
-
-
-def to_json(value: Any) -> Any:
-    """Convert a configuration value to plain JSON.
-
-    A dataclass becomes its type's name and its fields, a tuple a list.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-    return [to_json(item) for item in value] if isinstance(value, tuple) else value
-
-
-def from_json(content: Any) -> Any:
-    """Make the configuration value that ``to_json`` wrote.
-
-    Raises UserError for a type that is not one of aesearch's own: others might run code.
-    """
-    if isinstance(content, list):
-        return tuple(from_json(item) for item in content)
-    if not isinstance(content, dict):
-        return content
-    arguments = {name: from_json(value) for name, value in content.items() if name != "type"}
-    for home in map(import_module, HOMES):
-        kind = getattr(home, str(content.get("type")), None)
-        if is_dataclass(kind) and isinstance(kind, type):
-            return kind(**arguments)
-    raise UserError(f"type {content.get('type')!r} of a saved configuration is not one of aesearch's own types")
 
 
 def save_model(
@@ -138,7 +77,7 @@ def restore(config: TrainConfig, weights: Mapping[str, Tensor], replica: int) ->
     replica: from 0 to R - 1.
     Raises UserError for another replica, and for weights of another configuration.
     """
-    count = len(next(iter(weights.values())))
+    count = replicas_of(weights)
     if not 0 <= replica < count:
         raise UserError(f"replica must be from 0 to {count - 1}, but got {replica}")
     model = config.build()
@@ -159,46 +98,82 @@ class Saved:
     reference: Mapping[str, Tensor]
 
 
-def read_model(folder: Path, config: TrainConfig | None = None) -> Saved:
+def read_model(folder: Path, config: TrainConfig | None = None, open_data: bool = False) -> Saved:
     """Read the files that ``save_model`` wrote.
 
+    No memory is taken for what the files describe until it is known to fit the weights.
+
     config: the configuration; needed only where the saved one has types of a study file.
-    Raises UserError where the model was not kept, and for files that are missing or damaged.
+    open_data: True lets data sets read the files that the saved configuration names. Use it for models of your own.
+    Raises UserError where the model was not kept, and for files that are missing, damaged or do not fit each other.
     """
-    if (folder / DISCARDED).exists():
-        raise UserError(f"the model in {folder} was not kept: {(folder / DISCARDED).read_text().strip()}")
+    if is_discarded(folder):
+        raise UserError(f"the model in {folder} was not kept: {_reason(folder / DISCARDED)}")
     try:
-        info: dict[str, Any] = json.loads((folder / INFO).read_text())
-        config = config or _config(json.loads((folder / CONFIG).read_text()), info)
-        weights = load_file(folder / WEIGHTS)
-        reference = load_file(folder / REFERENCE) if (folder / REFERENCE).exists() else {}
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        info = checked_info(read_object(folder / INFO))
+        weights = _tensors(folder / WEIGHTS)
+        reference = _tensors(folder / REFERENCE) if (folder / REFERENCE).exists() else {}
+        replicas = replicas_of(weights)
+        if config is None:
+            config = _config(read_object(folder / CONFIG), info, open_data)
+            check_weights(config, weights)
+            check_info(info, config, replicas)
+        check_reference(reference, config.latent_dim, len(info["classes"]))
+    except Exception as error:  # values of any type reach the checks of every class, which raise errors of many kinds
+        reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{folder} has no complete model ({WEIGHTS}, {CONFIG} and {INFO}): {reason}") from error
     return Saved(config, weights, info, reference)
 
 
-def _config(content: dict[str, Any], info: Mapping[str, Any]) -> TrainConfig:
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    # A pipe would be waited for.
+    if not path.is_file():
+        raise UserError(f"there is no file {path.name}")
+    tensors: Mapping[str, Tensor] = load_file(path)
+    return tensors
+
+
+def _reason(path: Path) -> str:
+    with path.open("rb") as file:
+        return shortened(file.read(4096).decode(errors="replace"))
+
+
+def _config(content: Mapping[str, Any], info: Mapping[str, Any], open_data: bool) -> TrainConfig:
     """Make the saved configuration.
 
-    Data that is missing on this machine becomes an ``Elsewhere``.
+    A data set that names files becomes an ``Elsewhere``, unless ``open_data`` is True and they are there.
     """
-    try:
-        data = from_json(content["data"])
-        data.shape, data.classes  # noqa: B018
-    except UserError:
-        if content["data"].get("type") not in dir(import_module("aesearch.datasets")):
-            raise
-        data = Elsewhere(json.dumps(content["data"]), tuple(info["shape"]), tuple(info["classes"]))
+    if content.get("type") != "TrainConfig":
+        raise UserError(f"type {shortened(repr(content.get('type')))} of a saved configuration is not TrainConfig")
+    data, there = _data(content.get("data"), info, open_data)
     apart = ("type", "data", "scores", "monitors")
     rest = {name: from_json(value) for name, value in content.items() if name not in apart}
-    if content.get("type") != "TrainConfig":
-        raise UserError(f"type {content.get('type')!r} of a saved configuration is not TrainConfig")
-    if isinstance(data, Elsewhere):
-        # Scores need the data, so a model without it has none.
-        return TrainConfig(data=data, monitors=(), **rest)
-    scores, monitors = from_json(content.get("scores", [])), from_json(content.get("monitors"))
-    return TrainConfig(data=data, scores=scores, monitors=monitors, **rest)
+    # Scores need the data, so a model without it has none.
+    scores = from_json(content.get("scores", [])) if there else ()
+    monitors = from_json(content.get("monitors")) if there else ()
+    config = make(TrainConfig, rest | {"data": data, "scores": scores, "monitors": monitors})
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def _data(content: Any, info: Mapping[str, Any], open_data: bool) -> tuple[Any, bool]:
+    """Make the saved data set, and tell whether it can be opened."""
+    why = "the files that a model names as its data are not opened for it"
+
+    def instead(described: Mapping[str, Any]) -> Elsewhere:
+        return Elsewhere(json.dumps(described), tuple(info["shape"]), tuple(info["classes"]), why)
+
+    if not names_files(content):
+        return from_json(content), True
+    if open_data:
+        try:
+            data = from_json(content)
+            data.shape, data.classes  # noqa: B018
+        except UserError:
+            why = "the data that the model was trained on is missing"
+        else:
+            return data, True
+    return from_json(content, instead), False
 
 
 def device_of(model: Autoencoder) -> torch.device:

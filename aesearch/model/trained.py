@@ -227,6 +227,8 @@ class Model:
         if name not in self.reference:
             raise UserError(f"the model has no {name} of val in reference.safetensors; copy that file from the trial")
         array: NDArray[Any] = self.reference[name].numpy()
+        if not np.isfinite(array).all():
+            raise UserError(f"{name} of val in reference.safetensors must be finite, but is not; use another trial")
         return array
 
     def clean_scores(self) -> dict[str, NDArray[np.float32]]:
@@ -234,8 +236,8 @@ class Model:
 
         Raises UserError where the model was saved without them.
         """
-        self._reference("error")
-        return {name: self.reference[name].numpy() for name in ("error", "elbo") if name in self.reference}
+        names = ("error", "elbo") if "elbo" in self.reference else ("error",)
+        return {name: self._reference(name) for name in names}
 
     def _pixels(self, logits: Tensor) -> Tensor:
         return pixels(logits, self.config.objective.likelihood)
@@ -279,15 +281,21 @@ def _slerp(start: Codes, end: Codes, weights: Codes) -> Codes:
     return path
 
 
-def load_model(folder: Path | str, replica: int | None = None, config: TrainConfig | None = None) -> Model:
+def load_model(
+    folder: Path | str, replica: int | None = None, config: TrainConfig | None = None, open_data: bool = False
+) -> Model:
     """Load a saved model, on the CPU.
 
     folder: the artifacts of a trial, or a folder that ``aesearch use MODEL export`` wrote.
     replica: from 0; by default the replica with the lowest val/loss.
     config: the configuration; needed only where the saved one has types of a study file.
-    Raises UserError for a model that is missing or damaged, and for a replica that it does not have.
+    open_data: True lets data sets read the files that the saved configuration names. Use it for models of your own.
+    Raises UserError for a model that is missing or damaged, for a replica that it does not have, and for one whose
+    weights are not finite.
     """
-    saved = read_model(Path(folder), config)
+    saved = read_model(Path(folder), config, open_data)
     replica = int(saved.info["replica"]) if replica is None else replica
     network = restore(saved.config, saved.weights, replica)
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise UserError(f"replica {replica} of {folder} has weights that are not finite; use another replica")
     return Model(network, saved.config, saved.info, saved.reference, replica)

@@ -46,6 +46,19 @@ def add_items(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="an image, a folder, a .npy, .npz, CSV or Parquet file (test split of the model's data)",
     )
+    parser.add_argument(
+        "--open-data", action="store_true", help="open the files that a model in a folder names as its data"
+    )
+    parser.add_argument(
+        "--most-pixels", type=positive, default=2**26, metavar="N", help="skip images of more pixels (67,108,864)"
+    )
+    parser.add_argument(
+        "--most-bytes",
+        type=positive,
+        default=2**31,
+        metavar="N",
+        help="refuse an array of an .npz, or a Parquet file, of more bytes in memory (2,147,483,648)",
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="use the first N items")
 
 

@@ -28,10 +28,14 @@ class Source:
         Raises UserError where they cannot be read.
         """
         path: Path | None = self.options.input
-        found = read_items(path, self.model.config.data, self.model.info["fitted"]) if path else self._test()
+        found = self._given(path) if path else self._test()
         limit = self.options.limit or len(found.images)
         labels = None if found.labels is None else found.labels[:limit]
         return Items(found.images[:limit], found.names[:limit], labels, found.remarks)
+
+    def _given(self, path: Path) -> Items:
+        options, model = self.options, self.model
+        return read_items(path, model.config.data, model.info["fitted"], options.most_pixels, options.most_bytes)
 
     def given_labels(self, items: Items) -> NDArray[np.int64] | None:
         """Return the labels (N,) to give to a conditional model; None for any other.

@@ -1,6 +1,8 @@
 """``aesearch use``: every action on every kind of model, in this process; training takes a second each."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,10 @@ from PIL import Image
 
 from aesearch.__main__ import main
 from aesearch.bottlenecks import VectorQuantized
-from aesearch.datasets import BreastCancer, Digits, OneClass
+from aesearch.commands.parser import make_parser
+from aesearch.datasets import BreastCancer, Digits, ImageFolder, OneClass, Table
+from aesearch.datasets.arrays import MOST_BYTES
+from aesearch.datasets.folder import MOST_PIXELS
 from aesearch.model import load_model
 from aesearch.model.artifacts import save_artifacts
 from aesearch.networks import MLP, Conv
@@ -198,6 +203,87 @@ def test_what_cannot_be_done_is_said_in_one_line(models, in_tmp, capsys, name, o
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def rows_of_a_person(folder: Path) -> TrainConfig:
+    """Train on a table in a file, and keep the model in ``folder``."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(5, 2, 60), "b": rng.normal(size=60), "kind": ["x", "y"] * 30})
+    frame.to_csv("rows.csv", index=False)
+    config = TrainConfig(Table("rows.csv", label="kind"), MLP((4,)), 2, VAE("gaussian"), replicas=1, epochs=1)
+    data = config.data.load(folder)
+    *_, last = train(config, data)
+    folder.mkdir()
+    save_artifacts(folder, config, last.result, data)
+    return config
+
+
+def test_a_model_in_a_folder_opens_data_only_when_asked(in_tmp, capsys):
+    rows_of_a_person(Path("model"))
+    assert main(["use", "model", "encode", "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert "the files that a model names as its data are not opened for it: " in error
+    assert "give items with --input" in error
+    assert error.count("\n") == 1
+    assert not Path("out/codes.parquet").exists()
+    assert main(["use", "model", "encode", "--out", "out", "--input", "rows.csv"]) == 0
+    assert len(pd.read_parquet("out/codes.parquet")) == 60
+    assert main(["use", "model", "encode", "--out", "out", "--open-data"]) == 0
+    assert len(pd.read_parquet("out/codes.parquet")) == 12
+
+
+def test_a_model_of_ones_own_study_opens_its_data(in_tmp, monkeypatch):
+    rows_of_a_person(Path("model"))
+    store = SimpleNamespace(pictures={3: Path("model")})
+    monkeypatch.setattr("aesearch.tracking.read_study", lambda uri, name: store)
+    monkeypatch.setattr("aesearch.report.best_trial", lambda results, metric: 3)
+    assert main(["use", "mine", "encode", "--out", "out"]) == 0
+    assert len(pd.read_parquet("out/codes.parquet")) == 12
+
+
+def test_an_export_of_data_that_was_not_opened_is_loaded(in_tmp):
+    config = rows_of_a_person(Path("model"))
+    assert main(["use", "model", "export", "--out", "again"]) == 0
+    assert load_model("again", open_data=True).config.data == config.data
+
+
+def test_the_limits_of_use_are_those_of_data_sets():
+    options = make_parser().parse_args(["use", "model", "encode"])
+    assert (options.most_pixels, options.most_bytes) == (MOST_PIXELS, MOST_BYTES)
+    assert (ImageFolder("").most_pixels, Table("").most_bytes) == (MOST_PIXELS, MOST_BYTES)
+
+
+def test_names_of_strangers_move_no_cursor(models, in_tmp, capsys):
+    rows_of_a_person(Path("model"))
+    info = json.loads(Path("model/info.json").read_text())
+    info["fitted"]["columns"][0]["name"] = "a\n\x1b[2J"
+    Path("model/info.json").write_text(json.dumps(info))
+    assert main(["use", "model", "encode", "--input", "rows.csv"]) == 2
+    error = capsys.readouterr().err
+    assert "but lacks a  [2J" in error
+    assert error.count("\n") == 1
+    Path("mine").mkdir()
+    Image.new("L", (20, 20), 90).save("mine/a.png")
+    Path("mine/b\x1b[2J.png").write_bytes(b"no image")
+    assert use(models, "vae", "encode", "--input", "mine") == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_inputs_that_are_too_large_are_said(models, in_tmp, capsys):
+    Path("mine").mkdir()
+    for name, side in (("small", 20), ("large", 40)):
+        Image.new("L", (side, side), 90).save(f"mine/{name}.png")
+    assert use(models, "vae", "encode", "--input", "mine", "--most-pixels", "1000") == 0
+    assert "1 file(s) could not be read and were skipped: large.png: it has more than 1,000" in capsys.readouterr().out
+    assert use(models, "vae", "encode", "--input", "mine/large.png", "--most-pixels", "1000") == 2
+    assert "raise most_pixels" in capsys.readouterr().err
+    assert use(models, "vae", "encode", "--input", "mine", "--most-pixels", "1600") == 0
+    assert len(pd.read_parquet("out/codes.parquet")) == 2
+    np.savez_compressed("many.npz", images=np.full((50, 8, 8), 7, np.uint8))
+    capsys.readouterr()
+    assert use(models, "vae", "encode", "--input", "many.npz", "--most-bytes", "3199") == 2
+    assert "has 3,200 bytes, more than 3,199; raise most_bytes to read it" in capsys.readouterr().err
+    assert use(models, "vae", "encode", "--input", "many.npz", "--most-bytes", "3200") == 0
 
 
 def test_a_model_that_is_not_there_is_said_in_one_line(in_tmp, capsys):
