@@ -8,7 +8,8 @@ import sys
 from importlib import import_module
 
 from aesearch.commands.parser import make_parser
-from aesearch.errors import UserError, nearest, printable
+from aesearch.errors import UserError, nearest
+from aesearch.escapes import say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,10 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
         module, name = options.function.split(":")
         status: int = getattr(import_module(f"aesearch.commands.{module}"), name)(options)
     except UserError as error:
-        print(f"aesearch: {printable(str(error))}", file=sys.stderr)
+        say(f"aesearch: {error}", out=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("aesearch: interrupted", file=sys.stderr)
+        say("aesearch: interrupted", out=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of the output, such as head, has closed it; Python would fail again when it flushes at exit.

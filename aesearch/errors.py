@@ -14,14 +14,6 @@ class UserError(ValueError):
     """
 
 
-def printable(text: str) -> str:
-    """Replace line breaks and control characters by spaces.
-
-    They would move a terminal's cursor. Names of columns, classes and files come from whoever made them.
-    """
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """Write the end of an error about an unknown ``name``: the nearest known names.
 

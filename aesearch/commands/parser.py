@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from aesearch.commands.options import DEFAULT_HOME, DEFAULT_URI
 from aesearch.errors import nearest
+from aesearch.escapes import printable
 from aesearch.use.cli import add_use
 
 
@@ -22,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         if match := re.search(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
             commands = re.findall(r"[\w-]+", match[2])
             message = f"unknown command {match[1]!r}: {nearest(match[1], commands)}"
-        self.exit(2, f"aesearch: {message}\n")
+        self.exit(2, f"aesearch: {printable(message)}\n")
 
 
 def count(text: str) -> int:

@@ -3,6 +3,7 @@
 import argparse
 
 from aesearch.commands.options import data_folder, overridden
+from aesearch.escapes import say
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -11,5 +12,5 @@ def plan(options: argparse.Namespace) -> int:
 
     from aesearch.plan import lines, make_plan
 
-    print("\n".join(lines(make_plan(study, data_folder(options.data), study.n_trials or len(study.grid())), study)))
+    say(*lines(make_plan(study, data_folder(options.data), study.n_trials or len(study.grid())), study))
     return 0

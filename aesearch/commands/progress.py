@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from aesearch.escapes import printable
+
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 30.0
 
 
@@ -73,6 +75,7 @@ class Progress:
             self.out.flush()
 
     def _write(self, line: str) -> None:
+        line = printable(line)
         self.out.write(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
         self.out.flush()
 

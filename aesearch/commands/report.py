@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aesearch.commands.options import named_study
+from aesearch.escapes import say
 
 if TYPE_CHECKING:
     from aesearch.records.results import Results
@@ -15,7 +16,7 @@ def report(options: argparse.Namespace) -> int:
     from aesearch.tracking import read_study
 
     name, _ = named_study(options.study)
-    print(f"report: {write_report(read_study(options.tracking_uri, name), options.out)}")
+    say(f"report: {write_report(read_study(options.tracking_uri, name), options.out)}")
     return 0
 
 
@@ -39,4 +40,4 @@ def register_knee(uri: str, results: "Results") -> None:
         return
     key = best_trial(results)
     if (results.pictures[key] / "MLmodel").exists() and (remark := register_knee(uri, name, results.runs[key], key)):
-        print(f"{name}: {remark}")
+        say(f"{name}: {remark}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from aesearch.commands.options import data_folder, named_study
 from aesearch.commands.report import write_report
 from aesearch.errors import UserError
+from aesearch.escapes import say
 
 if TYPE_CHECKING:
     from aesearch.records.results import Results
@@ -32,17 +33,17 @@ def rescore(options: argparse.Namespace) -> int:
     for key, found in score_models(results, scores, data, options.workers or default_workers(), file):
         count += 1
         if isinstance(found, UserError):
-            print(f"{name}: trial {key} not scored: {found}")
+            say(f"{name}: trial {key} not scored: {found}")
             continue
         _keep_scores(options, results, key, found)
-        print(f"{name}: trial {key} scored")
+        say(f"{name}: trial {key} scored")
     if scores and not count:
-        print(f"{name}: all complete trials have these metrics")
+        say(f"{name}: all complete trials have these metrics")
     for key, found in compare(results, comparisons, data, file):
         _keep_scores(options, results, key, found)
     if comparisons:
-        print(f"{name}: all models compared")
-    print(f"report: {write_report(read_study(options.tracking_uri, name), options.out)}")
+        say(f"{name}: all models compared")
+    say(f"report: {write_report(read_study(options.tracking_uri, name), options.out)}")
     return 0
 
 

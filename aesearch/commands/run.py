@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aesearch.commands.options import DEFAULT_HOME, data_folder, overridden, store_option
 from aesearch.commands.report import register_knee, write_report
 from aesearch.errors import UserError
+from aesearch.escapes import say
 
 if TYPE_CHECKING:
     from aesearch.search.budgets import Budget
@@ -69,12 +70,12 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
     data = data_folder(options.data)
     digests = _load_data(study, data)
     if options.fresh and (aside := move_aside(study, options.home)):
-        print(f"{study.name}: the old state is in {aside}")
+        say(f"{study.name}: the old state is in {aside}")
     ledger = Ledger.open(study, options.home)
     try:
         ledger.check_data(digests)
         if options.retry_failed:
-            print(f"{study.name}: {ledger.retry_failed()} failed trials will be tried again")
+            say(f"{study.name}: {ledger.retry_failed()} failed trials will be tried again")
         short = options.time_budget is not None and options.time_budget <= ASKED_SECONDS
         if not (options.yes or options.address or short or ledger.trials()):
             _ask(study, data, ledger.total)
@@ -100,7 +101,7 @@ def _load_data(study: "Study", folder: Path) -> dict[str, str]:
             loaded = dataset.load(folder)
         digests[repr(dataset)] = loaded.digest()
         for remark in loaded.remarks:
-            print(f"{study.name}: {remark}")
+            say(f"{study.name}: {remark}")
     return digests
 
 
@@ -141,7 +142,7 @@ def _compare(ledger: "Ledger", data: Path, notify: Callable[[int], None]) -> "En
     names = [f"val/{ACROSS}{name}" for comparison in study.comparisons for name in comparison.names]
     if set(names) <= set(complete.columns) and complete[names].notna().all(axis=None):
         return Ended.FINISHED
-    print(f"{study.name}: comparing all models")
+    say(f"{study.name}: comparing all models")
     try:
         for key, found in compare(results, study.comparisons, data, study.path):
             record = ledger.record(key)
@@ -156,10 +157,10 @@ def _tell_remarks(ledger: "Ledger") -> None:
     """Print why trials failed, and the remarks on trials."""
     name = ledger.study.name
     for reason, times in ledger.failures().items():
-        print(f"{name}: {times} failed: {reason}")
+        say(f"{name}: {times} failed: {reason}")
     for key in sorted(ledger.trials()):
         for remark in ledger.record(key).remarks():
-            print(f"{name}: trial {key}: {remark}")
+            say(f"{name}: trial {key}: {remark}")
 
 
 def _finish(job: Job, end: "Ended") -> int:
@@ -171,12 +172,12 @@ def _finish(job: Job, end: "Ended") -> int:
         _tell_missing(job)
     if job.budget.reached:
         done = f"{len(ledger.finished())} of {ledger.total} trials"
-        print(f"{name}: the {job.budget.reached} budget is used up after {done}; the same command goes on")
+        say(f"{name}: the {job.budget.reached} budget is used up after {done}; the same command goes on")
     elif end is Ended.INTERRUPTED:
-        print(f"{name}: interrupted; the same command goes on")
+        say(f"{name}: interrupted; the same command goes on")
         return 130
     if not ledger.finished():
-        print(f"{name}: no trial has ended, so there is no report")
+        say(f"{name}: no trial has ended, so there is no report")
         return 1
     _report(job)
     return 0 if ledger.counts()["COMPLETE"] else 1
@@ -190,7 +191,7 @@ def _tell_missing(job: Job) -> None:
     what = f"{tracker.missing} of its trials" if tracker.missing else "some of it"
     home = "" if options.home == DEFAULT_HOME else f" --home {options.home}"
     command = f"python -m aesearch sync {name}{home}{store_option(shown(options.tracking_uri))}"
-    print(f"{name}: MLflow lacks {what}: {tracker.problem}; once it is back, run {command}")
+    say(f"{name}: MLflow lacks {what}: {tracker.problem}; once it is back, run {command}")
 
 
 def _report(job: Job) -> None:
@@ -206,14 +207,15 @@ def _report(job: Job) -> None:
         try:
             results = read_study(options.tracking_uri, name)
         except UserError as error:
-            print(f"{name}: the report is made from the local records, as MLflow cannot be read: {error}")
+            say(f"{name}: the report is made from the local records, as MLflow cannot be read: {error}")
     page = write_report(results or local_results(ledger.folder), options.out)
     if results:
         if remark := job.tracker.add_report(page.parent):
-            print(f"{name}: MLflow lacks the files of the report: {remark}")
+            say(f"{name}: MLflow lacks the files of the report: {remark}")
         register_knee(options.tracking_uri, results)
     uri = shown(options.tracking_uri)
-    print(f"report: {page}\nMLflow: {uri if uri.startswith('http') else f'python -m aesearch ui{store_option(uri)}'}")
+    shown_by = uri if uri.startswith("http") else f"python -m aesearch ui{store_option(uri)}"
+    say(f"report: {page}", f"MLflow: {shown_by}")
 
 
 def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None] | None:
@@ -229,11 +231,14 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None]
 
     def restart(lost: str) -> None:
         if restarts == MOST_RESTARTS:
-            print(
-                f"aesearch: Ray's process {lost} ended {restarts + 1} times; see its logs in /tmp/ray", file=sys.stderr
+            text = (
+                f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs below /tmp/ray"
             )
+            say(f"aesearch: {text}, and the same command goes on", out=sys.stderr)
+            sys.stdout.flush()
             os._exit(2)
-        print(f"{name}: Ray's process {lost} ended; Ray is started again and the study goes on", flush=True)
+        say(f"{name}: Ray's process {lost} ended; Ray is started again and the study goes on")
+        sys.stdout.flush()
         os.environ[RESTARTS] = str(restarts + 1)
         command = [sys.executable, "-m", "aesearch", *_same(sys.argv[1:], options, time.monotonic() - begun)]
         os.execv(sys.executable, command)
@@ -296,7 +301,7 @@ def _ask(study: "Study", data: Path, trials: int) -> None:
     plan = make_plan(study, data, trials)
     if plan.seconds < ASKED_SECONDS:
         return
-    print("\n".join(lines(plan, study)))
+    say(*lines(plan, study))
     if sys.stdin.isatty() and input("Run it? [y/N] ").strip().lower() in ("y", "yes"):
         return
     raise UserError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aesearch.commands.options import named_study
 from aesearch.commands.report import register_knee, write_report
+from aesearch.escapes import say
 
 if TYPE_CHECKING:
     pass
@@ -36,5 +37,5 @@ def sync(options: argparse.Namespace) -> int:
         if sent.finished:
             register_knee(options.tracking_uri, results)
     what = f"{sent.points:,} points of {sent.trials} trials sent" if sent.trials else "nothing was missing"
-    print(f"{name}: {what}; {shown(options.tracking_uri)} has all of {len(sent.runs)} trials")
+    say(f"{name}: {what}; {shown(options.tracking_uri)} has all of {len(sent.runs)} trials")
     return 0

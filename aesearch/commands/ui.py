@@ -13,13 +13,17 @@ def ui(options: argparse.Namespace) -> int:
 
     With more, every request waits 40 ms for a delayed acknowledgement.
     """
-    path = Path(options.tracking_uri.removeprefix("sqlite:///"))
+    from aesearch.tracking import shown
+
+    uri = shown(options.tracking_uri)
+    path = Path(uri.removeprefix("sqlite:///"))
     if options.tracking_uri.startswith("http"):
-        raise UserError(f"ui serves a store, but {options.tracking_uri} is a server already: open it in a browser")
+        raise UserError(f"ui serves a store, but {uri} is a server already: open it in a browser")
     if options.tracking_uri.startswith("sqlite:///") and not path.exists():
         raise UserError(f"there is no MLflow store {path}; run a study first, or name the store with --tracking-uri")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    store = ["--backend-store-uri", options.tracking_uri]
+    # Not as an option: other users see the command lines of all processes.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = options.tracking_uri
     server = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *store, *server])
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *server])

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from aesearch.commands.options import data_folder, named_study
-from aesearch.errors import UserError, printable
+from aesearch.errors import UserError
+from aesearch.escapes import say
 from aesearch.use.actions import ACTIONS
 
 
@@ -21,8 +22,7 @@ def use(options: argparse.Namespace) -> int:
     out = options.out or Path("use") / name / options.action
     out.mkdir(parents=True, exist_ok=True)
     source = Source(model, options, data_folder(options.data))
-    for line in ACTIONS[options.action].run(model, source, out, options):
-        print(printable(line))
+    say(*ACTIONS[options.action].run(model, source, out, options))
     return 0
 
 
@@ -52,5 +52,5 @@ def _find_model(name: str, best: str | None, uri: str) -> tuple[Path, bool]:
 
     results = read_study(uri, name)
     key = best_trial(results, best)
-    print(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
+    say(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
     return results.pictures[key], True

@@ -19,6 +19,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from aesearch.escapes import say
+
 Bytes = NDArray[np.uint8]
 
 DIGEST_BYTES = 1 << 26  # read at once
@@ -51,7 +53,7 @@ def cached(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) ->
             array = _read(path, shape)
             if array is None:
                 if path.exists():
-                    print(f"{path} is damaged, so it is made again", file=sys.stderr)
+                    say(f"{path} is damaged, so it is made again", out=sys.stderr)
                 _write(path, shape, fill)
                 array = np.load(path, mmap_mode="r")
     return array

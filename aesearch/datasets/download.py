@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from aesearch.errors import UserError
+from aesearch.escapes import say
 
 BLOCK = 1 << 20
 PATIENCE = 60  # seconds without a byte
@@ -21,7 +22,7 @@ def fetch(url: str, path: Path, checksum: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    print(f"downloading {url} to {path}", file=sys.stderr)
+    say(f"downloading {url} to {path}", out=sys.stderr)
     try:
         found = _download(url, unfinished, checksum.partition(":")[0])
         if found != checksum:

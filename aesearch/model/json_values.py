@@ -9,7 +9,8 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from aesearch.datasets import Data, Dataset
-from aesearch.errors import UserError, nearest, printable
+from aesearch.errors import UserError, nearest
+from aesearch.escapes import printable
 
 HOMES = tuple(
     f"aesearch.{room}"

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aesearch.errors import UserError
+from aesearch.escapes import printable
 
 if TYPE_CHECKING:
     # Not imported when this runs: the process that writes records for workers needs no PyTorch.
@@ -82,7 +83,8 @@ def epoch_line(epoch: "Epoch", elapsed: float) -> dict[str, Any]:
 
 def failure_of(error: BaseException) -> tuple[str, str]:
     """Put an error into words: its reason in one line, and the traceback."""
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # The name of a file may have bytes that are no text, which neither MLflow nor a table takes.
+    reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
     return reason, "".join(traceback.format_exception(error))
 
 
@@ -224,7 +226,7 @@ class Record:
     def remark(self, text: str) -> None:
         """Add a remark: what a person should know of the trial although it did not fail."""
         with (self.folder / "remarks.txt").open("a") as file:
-            file.write(text + "\n")
+            file.write(printable(text) + "\n")
 
     def close(self, state: str, reason: str, number: int | None = None) -> None:
         """Write how the trial ended, and remove its checkpoints.

@@ -6,6 +6,7 @@ No other room may import seaborn.
 from pathlib import Path
 
 from aesearch.errors import UserError
+from aesearch.escapes import write_csv
 from aesearch.records.results import Results
 from aesearch.report.analysis import analyse, best_trial
 from aesearch.report.figures import draw_figures
@@ -26,7 +27,7 @@ def write_report(results: Results, folder: Path) -> Path:
         raise UserError(f"no trial of {results.info['name']} has ended, so there is nothing to report; run the study")
     folder.mkdir(parents=True, exist_ok=True)
     analysis = analyse(results)
-    analysis.trials_table().to_csv(folder / "trials.csv", index=False)
-    results.replicas.to_csv(folder / "replicas.csv", index=False)
+    write_csv(analysis.trials_table(), folder / "trials.csv")
+    write_csv(results.replicas, folder / "replicas.csv")
     figures = draw_figures(analysis, folder / "figures")
     return write_pages(analysis, figures, folder)

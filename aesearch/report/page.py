@@ -1,11 +1,14 @@
 """Pages of a report: one self-contained HTML file, and the same as Markdown."""
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
+from aesearch.escapes import escaped_table, fenced, markdown, printable
 from aesearch.report import words
 from aesearch.report.analysis import Analysis
 from aesearch.report.certainty import Certainty
@@ -32,18 +35,31 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "judged": _judged_table(analysis),
         "trials": _trials_table(analysis),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aesearch.report"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["embed"] = lambda name: _embed(folder / "figures" / name)
     page = folder / "index.html"
-    for template, path, write in (("html", page, _html), ("md", folder / "report.md", _markdown)):
+    kinds = (("html", page, _lines, _html), ("md", folder / "report.md", markdown, _markdown))
+    for template, path, escape, write in kinds:
+        environment = _environment(folder / "figures", escape)
         written = {name: write(table) for name, table in tables.items()}
         path.write_text(environment.get_template(f"page.{template}.jinja").render(content, **written))
     return page
+
+
+def _environment(figures: Path, escape: Callable[[str], str]) -> jinja2.Environment:
+    """Make the environment of a page, which escapes all text that is no ``Markup``."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aesearch.report"),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        finalize=lambda value: escape(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["embed"] = lambda name: Markup(_embed(figures / name))
+    environment.filters["fenced"] = lambda text: Markup(fenced(text))
+    return environment
+
+
+def _lines(text: str) -> str:
+    return printable(text, kept="\n")
 
 
 def _embed(path: Path) -> str:
@@ -87,9 +103,11 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _html(table: pd.DataFrame) -> str:
-    return "" if table.empty else str(table.to_html(index=False, border=0, escape=True))
+def _html(table: pd.DataFrame) -> Markup:
+    shown = escaped_table(table, printable)
+    return Markup("" if table.empty else shown.to_html(index=False, border=0, escape=True))
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    return "" if table.empty else str(table.to_markdown(index=False, disable_numparse=True))
+def _markdown(table: pd.DataFrame) -> Markup:
+    shown = escaped_table(table, markdown)
+    return Markup("" if table.empty else shown.to_markdown(index=False, disable_numparse=True))

@@ -17,10 +17,11 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
+from aesearch.tracking.addresses import shown
 from aesearch.tracking.models import fetch_model, register_knee, write_mlmodel
 from aesearch.tracking.reading import read_study
 from aesearch.tracking.sender import Sender, Sent, add_scores, send_all
-from aesearch.tracking.store import create_store, shown
+from aesearch.tracking.store import create_store
 from aesearch.tracking.tracker import Tracker
 
 __all__ = [

@@ -12,7 +12,8 @@ from mlflow.pyfunc import add_to_model
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from aesearch.errors import UserError
-from aesearch.tracking.store import KEY_TAG, LOST, first_line, is_refusal, located, open_client, shown
+from aesearch.tracking.addresses import shown
+from aesearch.tracking.store import KEY_TAG, LOST, first_line, is_refusal, located, open_client
 
 ALIAS = "knee"
 
@@ -48,7 +49,7 @@ def fetch_model(uri: str, run: str) -> Path:
     except UserError:
         raise
     except LOST as error:
-        raise UserError(f"the run {run} must have a model in {shown(uri)}, but: {first_line(error)}") from error
+        raise UserError(f"the run {run} must have a model in {shown(uri)}, but: {first_line(error, uri)}") from None
 
 
 def register_knee(uri: str, name: str, run: str, key: int) -> str:
@@ -67,7 +68,7 @@ def register_knee(uri: str, name: str, run: str, key: int) -> str:
             version = client.create_model_version(name, source, run, tags={KEY_TAG: str(key)}).version
         client.set_registered_model_alias(name, ALIAS, str(version))
     except LOST as error:
-        return f"the model of trial {key} is not registered in {shown(uri)}: {first_line(error)}"
+        return f"the model of trial {key} is not registered in {shown(uri)}: {first_line(error, uri)}"
     return ""
 
 

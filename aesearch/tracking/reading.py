@@ -10,6 +10,7 @@ from mlflow.entities import Experiment, Run
 from aesearch.errors import UserError, nearest
 from aesearch.records import Record
 from aesearch.records.results import Results, from_records
+from aesearch.tracking.addresses import shown
 from aesearch.tracking.store import (
     KEY_TAG,
     LOST,
@@ -23,7 +24,6 @@ from aesearch.tracking.store import (
     located,
     open_client,
     search,
-    shown,
 )
 
 
@@ -32,7 +32,7 @@ def read_study(uri: str, name: str) -> Results:
 
     Raises UserError where there is none.
     """
-    path = Path(uri.removeprefix(SQLITE))
+    path = Path(shown(uri).removeprefix(SQLITE))
     if uri.startswith(SQLITE) and not path.exists():
         raise UserError(f"there is no MLflow store {path}; run the study first, or name the store with --tracking-uri")
     try:
@@ -45,7 +45,7 @@ def read_study(uri: str, name: str) -> Results:
     except UserError:
         raise
     except LOST as error:
-        raise UserError(f"the study {name} must be readable from {shown(uri)}, but: {first_line(error)}") from error
+        raise UserError(f"the study {name} must be readable from {shown(uri)}, but: {first_line(error, uri)}") from None
 
 
 def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:

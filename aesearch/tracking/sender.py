@@ -327,7 +327,7 @@ def add_scores(uri: str, run: str, scores: dict[str, Any], record: Record) -> No
         _log_scores(client, run, scores, record)
         client.log_batch(run, tags=[scores_tag(scores)])
     except LOST as error:
-        raise unreachable(uri, error) from error
+        raise unreachable(uri, error) from None
 
 
 @dataclass(frozen=True)
@@ -359,12 +359,12 @@ def send_all(uri: str, info: dict[str, Any], records: Path) -> Sent:
         sender.finish("FINISHED" if finished else "KILLED")
         reported = sender.has_report()
     except LOST as error:
-        raise unreachable(uri, error) from error
+        raise unreachable(uri, error) from None
 
     def add_report(folder: Path) -> None:
         try:
             sender.add_report(folder)
         except LOST as error:
-            raise unreachable(uri, error) from error
+            raise unreachable(uri, error) from None
 
     return Sent(len(points), sum(points), dict(sender.runs), finished, add_report, reported)

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from aesearch.errors import UserError
+from aesearch.tracking.addresses import masked, parse, shown
 
 LOST = (MlflowException, SQLAlchemyError, OSError, ValueError)  # what a store that cannot be reached or read raises
 SQLITE = "sqlite:///"
@@ -40,7 +41,7 @@ def open_client(uri: str) -> MlflowClient:
         create_store(uri)
         return MlflowClient(located(uri))
     except (ArgumentError, ImportError) as error:
-        raise UserError(f"MLflow's store {shown(uri)} cannot be opened: {first_line(error)}") from error
+        raise UserError(f"MLflow's store {shown(uri)} cannot be opened: {first_line(error, uri)}") from None
 
 
 def located(uri: str) -> str:
@@ -62,14 +63,19 @@ def _check_uri(uri: str) -> None:
         f"but got {shown(uri)}"
     )
     if uri.startswith(SQLITE):
+        if "?" in uri:
+            raise UserError(f"--tracking-uri {shown(uri)} has a ?, where parameters begin; name a file without it")
         return _check_path(Path(uri.removeprefix(SQLITE)), uri)
+    if problem := parse(uri).problem:
+        raise UserError(f"--tracking-uri {shown(uri)} {problem}")
     try:
         parts = urlsplit(uri)
         known = parts.scheme in ("http", "https") or parts.scheme.split("+")[0] in DATABASES
         if known and parts.hostname and parts.port != 0:
             return None
-    except ValueError as error:
-        raise UserError(f"--tracking-uri: {error}; {wanted}") from error
+    except ValueError:
+        # Its text may have a part of a password.
+        raise UserError(f"--tracking-uri cannot be read as an address; {wanted}") from None
     if uri.split(":")[0] == "databricks":
         return None
     raise UserError(f"--tracking-uri must name a store or server with its host; {wanted}")
@@ -155,18 +161,12 @@ def is_refusal(error: Exception) -> bool:
     return 400 <= status < 500 and status not in (408, 429)
 
 
-def shown(uri: str) -> str:
-    """Write an address without its password."""
-    try:
-        password = urlsplit(uri).password
-    except ValueError:
-        return uri
-    return uri.replace(f":{password}@", ":***@") if password else uri
+def first_line(error: BaseException, uri: str) -> str:
+    """Write an error as one line of at most 300 characters, without secrets.
 
-
-def first_line(error: BaseException) -> str:
-    """Write what an error says as one line of at most 300 characters."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    uri: the address of the store that the error is about.
+    """
+    line = (masked(str(error), uri).strip().splitlines() or [type(error).__name__])[0]
     # Of an address that does not answer, without what each library on the way has to say.
     cause = re.search(r"\(Caused by \w+\(.*?: (.+?)[\"']?\)+$", line)
     return (cause[1] if cause else line)[:300]
@@ -176,7 +176,7 @@ def unreachable(uri: str, error: Exception) -> UserError:
     """Make the error of a store that must answer now and does not."""
     if isinstance(error, UserError):
         return error
-    return UserError(f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error)}")
+    return UserError(f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error, uri)}")
 
 
 def search(client: MlflowClient, experiment: str, filter_string: str) -> list[Run]:
@@ -192,5 +192,6 @@ def search(client: MlflowClient, experiment: str, filter_string: str) -> list[Ru
 
 
 def _quiet() -> None:
-    for name in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Stop what these programs log: they raise it too, and their log has passwords."""
+    for name in ("mlflow", "alembic", "urllib3", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -54,7 +54,7 @@ class Tracker:
         self._thread.start()
         self._tried.wait(None if is_local(self.uri) else OPENING_SECONDS)
         if self._refused:
-            raise unreachable(self.uri, self._refused) from self._refused
+            raise unreachable(self.uri, self._refused) from None
 
     def notify(self, key: int) -> None:
         """Note that the record of trial ``key`` has news, and return at once."""
@@ -81,7 +81,7 @@ class Tracker:
         try:
             self.sender.add_report(folder)
         except LOST as error:
-            return first_line(error)
+            return first_line(error, self.uri)
         return ""
 
     def _run(self) -> None:
@@ -118,7 +118,7 @@ class Tracker:
         except Exception as error:
             # Whatever it is: this thread must live on, and what it was about is tried again.
             self._connected = False
-            self.problem = first_line(error)
+            self.problem = first_line(error, self.uri)
             if not self._tried.is_set() and (is_refusal(error) or is_local(self.uri)):
                 self._refused = error
             return False

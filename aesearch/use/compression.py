@@ -10,6 +10,7 @@ from PIL import Image
 
 from aesearch.datasets import is_picture
 from aesearch.errors import UserError
+from aesearch.escapes import write_csv
 from aesearch.model import Model
 from aesearch.use.inputs import Source
 
@@ -55,8 +56,9 @@ def compress(model: Model, source: Source, out: Path) -> list[str]:
     with np.errstate(divide="ignore"):
         table["psnr_db"] = -10 * np.log10(table["mse"])
     path = out / "compression.csv"
-    table.to_csv(path, index=False)
-    return [*items.remarks, table.to_string(index=False, float_format="{:.4g}".format), f"{len(images)} items: {path}"]
+    write_csv(table, path)
+    rows_shown = table.to_string(index=False, float_format="{:.4g}".format).split("\n")
+    return [*items.remarks, *rows_shown, f"{len(images)} items: {path}"]
 
 
 def _bytes(images: NDArray[np.generic]) -> NDArray[np.uint8]:

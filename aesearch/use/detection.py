@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aesearch.datasets import Items, OneClass
 from aesearch.errors import UserError, nearest
+from aesearch.escapes import write_csv
 from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr, threshold
 from aesearch.model import Model
 from aesearch.use.drawing import histogram_and_roc
@@ -36,9 +37,9 @@ def detect(model: Model, source: Source, out: Path, options: argparse.Namespace)
     scores = model.score(items.images, source.given_labels(items))
     chosen = scores[options.score]
     table = pd.DataFrame({"name": items.names} | scores | {"anomaly": chosen > limit})
-    if items.labels is not None and model.classes:
-        table.insert(1, "label", [model.classes[label] for label in items.labels])
-    table.sort_values(options.score, ascending=False, kind="stable").to_csv(out / "scores.csv", index=False)
+    if labels := source.class_names(items):
+        table.insert(1, "label", labels)
+    write_csv(table.sort_values(options.score, ascending=False, kind="stable"), out / "scores.csv")
     known = _known(model, items, options.normal)
     lines = [
         *items.remarks,

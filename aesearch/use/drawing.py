@@ -11,9 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.escapes import plain_labels
+
 MOST_NAMED = 20
 
 
+@plain_labels()
 def scatter(path: Path, maps: Mapping[str, NDArray[np.floating]], labels: Sequence[str] | None) -> None:
     """Draw maps side by side, with points coloured by label.
 

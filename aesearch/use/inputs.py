@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from aesearch.datasets import Items, read_items
 from aesearch.errors import UserError
+from aesearch.escapes import printable
 from aesearch.model import Model
 
 
@@ -31,7 +32,15 @@ class Source:
         found = self._given(path) if path else self._test()
         limit = self.options.limit or len(found.images)
         labels = None if found.labels is None else found.labels[:limit]
-        return Items(found.images[:limit], found.names[:limit], labels, found.remarks)
+        # The name of a file may have bytes that are no text, which no table takes.
+        names = tuple(map(printable, found.names[:limit]))
+        return Items(found.images[:limit], names, labels, found.remarks)
+
+    def class_names(self, items: Items) -> list[str] | None:
+        """Name the class of each item; None where that is unknown."""
+        if items.labels is None or not self.model.classes:
+            return None
+        return [printable(self.model.classes[label]) for label in items.labels]
 
     def _given(self, path: Path) -> Items:
         options, model = self.options, self.model

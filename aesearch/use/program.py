@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from aesearch.errors import UserError
+from aesearch.escapes import markdown
 from aesearch.model import Model, save_model, to_json
 from aesearch.objectives import pixels
 
@@ -82,7 +83,7 @@ def card(model: Model) -> str:
     config = model.config
     metrics = model.info.get("metrics", {})
     rows = "\n".join(
-        f"| {name} | {values[model.replica]:.5g} | {min(values):.5g} to {max(values):.5g} |"
+        f"| {markdown(name)} | {values[model.replica]:.5g} | {min(values):.5g} to {max(values):.5g} |"
         for name, values in sorted(metrics.items())
         if name.startswith("test/")
     )
@@ -94,7 +95,7 @@ def card(model: Model) -> str:
 {parameters:,} parameters, code of {config.latent_dim} numbers, trained by aesearch.
 
 ## Data
-`{config.data}`: items of {model.shape}, {len(model.classes)} classes. Images are floats in [0, 1].{fitted}
+{markdown(str(config.data))}: items of {model.shape}, {len(model.classes)} classes. Images are floats in [0, 1].{fitted}
 
 ## Use
 ```python

@@ -248,7 +248,7 @@ def test_later_metrics_are_sent_beside_those_from_elsewhere(running, info, tmp_p
     [
         ("htp://127.0.0.1:5000", "must name a store or server with its host; write sqlite:///mlflow.db"),
         ("http://", "must name a store or server with its host"),
-        ("http://127.0.0.1:port", "Port could not be cast"),
+        ("http://127.0.0.1:port", "cannot be read as an address; write sqlite"),
         ("mlruns", "must name a store or server with its host"),
         ("sqlite:///nowhere/mlflow.db", "there is no folder"),
         ("sqlite:////proc/self/mlflow.db", "must name a file that can be written"),

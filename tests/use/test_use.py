@@ -1,6 +1,7 @@
 """``aesearch use``: every action on every kind of model, in this process; training takes a second each."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,19 @@ def test_encode_takes_a_persons_own_images(models, in_tmp):
     Path("mine/broken.png").write_bytes(b"no image")
     assert use(models, "vae", "encode", "--input", "mine") == 0
     assert pd.read_parquet("out/codes.parquet")["name"].tolist() == ["0.png", "1.png", "2.png"]
+
+
+def test_names_of_files_are_shown_as_text(models, in_tmp, capsys):
+    """One begins a formula, one clears the screen, one has bytes that are no text, one is broken."""
+    Path("mine").mkdir()
+    for name in ("=1+1.png", "\x1b[2J\n.png", os.fsdecode(b"\xff.png")):
+        Image.new("L", (20, 30)).save(Path("mine") / name)
+    (Path("mine") / "\x1bbroken\n.png").write_bytes(b"no image")
+    assert use(models, "vae", "reconstruct", "--input", "mine") == 0
+    assert pd.read_csv("out/errors.csv")["name"].tolist() == [r"\x1b[2J\n.png", "'=1+1.png", r"\udcff.png"]
+    said = capsys.readouterr().out
+    assert r"were skipped: \x1bbroken\n.png: cannot identify" in said
+    assert "\x1b" not in said
 
 
 @pytest.mark.parametrize("name", ["vae", "conditional", "vq"])
@@ -260,7 +274,7 @@ def test_names_of_strangers_move_no_cursor(models, in_tmp, capsys):
     Path("model/info.json").write_text(json.dumps(info))
     assert main(["use", "model", "encode", "--input", "rows.csv"]) == 2
     error = capsys.readouterr().err
-    assert "but lacks a  [2J" in error
+    assert r"but lacks a\n\x1b[2J" in error
     assert error.count("\n") == 1
     Path("mine").mkdir()
     Image.new("L", (20, 20), 90).save("mine/a.png")

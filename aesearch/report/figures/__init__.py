@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from aesearch.escapes import plain_labels
 from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import DPI, ReportFigure
 
@@ -41,7 +42,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
     for old in folder.glob("*.png"):
         old.unlink()
     captions = {}
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), warnings.catch_warnings():
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), plain_labels():
         # seaborn 0.13 still passes an argument that matplotlib 3.11 has renamed.
         warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
         for name, each in FIGURES.items():

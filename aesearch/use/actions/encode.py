@@ -19,8 +19,8 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     codes = model.encode(items.images, source.given_labels(items))
     width = len(str(codes.shape[1] - 1))
     table = pd.DataFrame({f"z{j:0{width}d}": codes[:, j] for j in range(codes.shape[1])})
-    if items.labels is not None:
-        table.insert(0, "label", [model.classes[label] for label in items.labels])
+    if labels := source.class_names(items):
+        table.insert(0, "label", labels)
     table.insert(0, "name", items.names)
     path = out / "codes.parquet"
     table.to_parquet(path, index=False)

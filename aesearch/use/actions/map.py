@@ -24,6 +24,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     from sklearn.manifold import TSNE
 
     from aesearch.errors import UserError
+    from aesearch.escapes import write_csv
     from aesearch.use.drawing import scatter
 
     items = source.items()
@@ -36,7 +37,8 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     if flat.shape[1] == 1:
         flat = np.column_stack([flat[:, 0], np.zeros(len(flat))])
     near = TSNE(perplexity=min(30, (limit - 1) / 3), init="random", random_state=0).fit_transform(codes)
-    labels = None if items.labels is None else [model.classes[label] for label in items.labels[:limit]]
+    named = source.class_names(items)
+    labels = named and named[:limit]
     table = pd.DataFrame(
         {
             "name": items.names[:limit],
@@ -48,7 +50,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     )
     if labels:
         table.insert(1, "label", labels)
-    table.to_csv(out / "map.csv", index=False)
+    write_csv(table, out / "map.csv")
     scatter(out / "map.png", {"PCA of the codes": flat, "t-SNE of the codes": near}, labels)
     return [*items.remarks, f"{limit} codes in two dimensions: {out / 'map.png'}, {out / 'map.csv'}"]
 

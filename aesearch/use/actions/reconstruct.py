@@ -20,6 +20,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     import pandas as pd
 
     from aesearch.datasets import is_picture
+    from aesearch.escapes import write_csv
     from aesearch.use.grids import COLUMNS, as_floats, save_items, write_grid
 
     items = source.items()
@@ -29,7 +30,7 @@ def run(model: "Model", source: "Source", out: Path, options: argparse.Namespace
     table = pd.DataFrame({"name": items.names, "mse": scores["error"]})
     if is_picture(model.shape):
         table["psnr_db"] = -10 * np.log10(scores["error"])
-    table.to_csv(out / "errors.csv", index=False)
+    write_csv(table, out / "errors.csv")
     files = [save_items(out, "reconstructions", rebuilt), str(out / "errors.csv")]
     files += write_grid(out, "reconstructions", [as_floats(items.images[:COLUMNS]), rebuilt], model)
     return [
