@@ -231,9 +231,7 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None]
 
     def restart(lost: str) -> None:
         if restarts == MOST_RESTARTS:
-            text = (
-                f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs in /tmp/ray"
-            )
+            text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs in /tmp/ray"
             say(f"aesearch: {text}, and the same command goes on", out=sys.stderr)
             sys.stdout.flush()
             os._exit(2)
