@@ -3,7 +3,7 @@
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +34,8 @@ class Arrays(Dataset):
 
     path: str
     key: str | None = None
-    most_bytes: int = MOST_BYTES
+    # Not in its repr, by which a study knows its data: a limit changes none of them.
+    most_bytes: int = field(default=MOST_BYTES, repr=False)
 
     def __post_init__(self) -> None:
         check_limit("most_bytes", self.most_bytes)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -44,7 +44,8 @@ class ImageFolder(Dataset):
     path: str
     size: int | tuple[int, int] = 64
     colour: bool = True
-    most_pixels: int = MOST_PIXELS
+    # Not in its repr, by which a study knows its data: a limit changes none of them.
+    most_pixels: int = field(default=MOST_PIXELS, repr=False)
 
     def __post_init__(self) -> None:
         check_limit("most_pixels", self.most_pixels)

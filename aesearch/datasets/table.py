@@ -1,7 +1,7 @@
 """The rows of a table as a data set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,8 @@ class Table(Dataset):
     path: str
     label: str | None = None
     drop: tuple[str, ...] = ()
-    most_bytes: int = MOST_BYTES
+    # Not in its repr, by which a study knows its data: a limit changes none of them.
+    most_bytes: int = field(default=MOST_BYTES, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.drop, tuple):

@@ -186,6 +186,7 @@ def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypa
         with monkeypatch.context() as late:
             five_hours_ago(late)
             late.setattr("optuna.storages._rdb.storage.datetime", Behind)
+            late.setattr("optuna.storages._in_memory.datetime", Behind)
             late.setenv("TZ", "UTC+5")
             time.tzset()
             ledger, uri = search(study, in_tmp, data_root)

@@ -16,7 +16,7 @@ def test_a_study_goes_on_by_itself_when_its_ray_is_lost(folder):
     (folder / "small.py").write_text(text)
     trials = folder / ".aesearch" / "small" / "trials"
     before: dict[str, str] = {}
-    with start("run", "small.py", "--epochs", "40") as driver:
+    with start("run", "small.py", "--epochs", "12") as driver:
         for name in VITAL:
             count = len(finished(folder))
             wait_for(lambda count=count: len(finished(folder)) > count)
