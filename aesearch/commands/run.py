@@ -218,10 +218,11 @@ def _report(job: Job) -> None:
     say(f"report: {page}", f"MLflow: {shown_by}")
 
 
-def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None] | None:
+def _restarting(name: str, options: argparse.Namespace) -> Callable[[str, bool], None] | None:
     """Make a function that begins this process anew when its Ray is lost.
 
-    The state on disk is as after a SIGKILL, from which the same command goes on.
+    It ends the process where Ray was asked to end. The state on disk is as after a SIGKILL, from which the same command
+    goes on.
     Returns None where the process is another's, such as a notebook's.
     """
     main = sys.modules["__main__"].__spec__
@@ -229,7 +230,12 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str], None]
         return None
     begun, restarts = time.monotonic(), int(os.environ.get(RESTARTS, 0))
 
-    def restart(lost: str) -> None:
+    def restart(lost: str, asked: bool) -> None:
+        if asked:
+            # A signal to all processes of a job, as schedulers send it, or ``ray stop``.
+            say(f"{name}: interrupted; the same command goes on")
+            sys.stdout.flush()
+            os._exit(130)
         if restarts == MOST_RESTARTS:
             text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs in /tmp/ray"
             say(f"aesearch: {text}, and the same command goes on", out=sys.stderr)

@@ -1,4 +1,8 @@
+import subprocess
+import sys
+
 import psutil
+import pytest
 from helpers.command_line import STUDY, finished, start, wait_for
 
 import aesearch.commands.run
@@ -42,3 +46,27 @@ def test_what_was_done_once_is_not_done_again_by_itself():
     assert aesearch.commands.run._same(given, options, 30.0) == kept
     options.time_budget = None
     assert aesearch.commands.run._same(["run", "a.py"], options, 30.0) == ["run", "a.py", "--yes"]
+
+
+# In a process of its own, as all children of the watching process are ended.
+WATCHING = """
+import subprocess, sys, threading, psutil
+from aesearch.search import ray_watch
+ray_watch.GRACE = 0.5
+first, other = (subprocess.Popen(["sh", "-c", text]) for text in (sys.argv[1], "sleep 60"))
+told = []
+watching = [("raylet", psutil.Process(first.pid))]
+ray_watch._watch(watching, threading.Event(), lambda *what: told.append(what))
+assert other.poll() is not None, "the rest is ended, too"
+print(told)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "asked"), [("kill -9 $$", False), ("kill -SEGV $$", False), ("exit 0", True), ("exit 1", True)]
+)
+def test_a_ray_that_was_asked_to_end_is_told_from_one_killed(end, asked):
+    """A scheduler sends SIGTERM to all processes of a job: the study must then end, not begin anew."""
+    command = [sys.executable, "-c", WATCHING, f"sleep 1; {end}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == f"[('raylet', {asked})]"
