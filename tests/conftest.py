@@ -51,6 +51,8 @@ def local_ray() -> Iterator[None]:
     """A Ray of two CPUs for the tests of this session; tests must not stop any other."""
     import ray
 
+    import aesearch.search  # noqa: F401  settings of Ray
+
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     # "local": else it would join a cluster that another test has on this machine at that moment.
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
@@ -75,12 +77,12 @@ def folder(in_tmp: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture
-def here(
-    folder: Path, local_ray: None, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """As ``aesearch``, in this process and with its Ray, which is much quicker."""
+def here(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As ``aesearch``, in this process and without Ray, which is much quicker."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        if arguments[:1] == ("run",):
+            arguments = (*arguments, "--no-ray")
         capfd.readouterr()
         try:
             status = main(list(arguments))

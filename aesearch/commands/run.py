@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,11 +78,11 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
             say(f"{study.name}: {ledger.retry_failed()} failed trials will be tried again")
         short = options.time_budget is not None and options.time_budget <= ASKED_SECONDS
         if not (options.yes or options.address or short or ledger.trials()):
-            _ask(study, data, ledger.total)
+            _ask(replace(study, max_concurrent=1) if options.no_ray else study, data, ledger.total)
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
         budget = Budget(options.time_budget, options.disk_budget)
-        where = Where(options.address, data, options.verbose, _restarting(study.name, options))
+        where = Where(options.address, data, options.verbose, options.no_ray, _restarting(study.name, options))
         yield Job(options, ledger, tracker, where, budget)
     finally:
         ledger.close()
@@ -286,8 +286,6 @@ def _interrupted_in_order() -> Iterator[None]:
 
 def _forked(study: "Study", name: str) -> "Study":
     """Make a study of another name that begins with the best trials of this one."""
-    from dataclasses import replace
-
     from aesearch.study import Best
 
     return replace(study, name=name, enqueue=(*study.enqueue, Best(study.name)), forked_from=study.name)

@@ -13,3 +13,5 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "auto")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray gives its workers the niceness 15, with which they come to a standstill beside programs of others.
+os.environ.setdefault("RAY_worker_niceness", "0")

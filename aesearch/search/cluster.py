@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from aesearch.errors import UserError
 from aesearch.search.ray_watch import watched
@@ -28,13 +29,14 @@ class Where:
     """A place to run a study.
 
     address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
-    Ray may print. lost: called from another thread with the name of a process that a Ray of its own has lost, and
+    Ray may print. alone: whether trials run in this process, one at a time, without any Ray. lost: called from another thread with the name of a process that a Ray of its own has lost, and
     whether it was asked to end; None where nothing is to be done.
     """
 
     address: str | None
     data: Path
     verbose: bool = False
+    alone: bool = False
     lost: Callable[[str, bool], object] | None = None
 
 
@@ -126,17 +128,18 @@ def sigterm_as_sigint() -> Any:
         signal.signal(signal.SIGTERM, before)
 
 
-def resources(study: Study, remaining: int, grows: bool) -> tuple[float, float, int]:
-    """Share Ray's resources among trials.
+def resources(study: Study, remaining: int, where: Where) -> tuple[float, float, int]:
+    """Share the resources of Ray, or of this machine, among trials.
 
-    Returns the CPUs and the GPUs of a trial, and the number of trials at once.
-
-    grows: whether the cluster adds nodes for trials that wait, so that a trial may need more than it has now.
-    Raises UserError where a trial would wait for ever.
+    Returns the CPUs and the GPUs of a trial, and the number of trials at once. Raises UserError where a trial would
+    wait for ever.
     """
+    if where.alone:
+        return study.shares(1, os.cpu_count() or 1, torch.cuda.device_count())
     cluster = ray.cluster_resources()
     cpus, devices = cluster.get("CPU", 0), cluster.get("GPU", 0)
-    if not grows:
+    # A cluster may add nodes for trials that wait, so a trial may need more than it has now.
+    if where.address in (None, "local"):
         return study.shares(remaining, cpus, devices)
     # A sampler learns nothing from trials that wait, so only some do, for a cluster to see that it may grow.
     fits = int(min(cpus / study.cpus, devices / study.gpus if study.gpus else math.inf))

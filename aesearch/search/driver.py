@@ -1,21 +1,23 @@
 """Run the trials that a study lacks, through as many searches as break down."""
 
 import gc
+import math
 import re
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from aesearch.errors import UserError
+from aesearch.search.alone import run_alone
 from aesearch.search.budgets import Budget, check_room
 from aesearch.search.cluster import Where, connected, handler_kept, resources, sigterm_as_sigint, threads
-from aesearch.search.keeper import keeping
+from aesearch.search.keeper import Keeper, keeping
 from aesearch.search.kept_models import KeptModels
 from aesearch.search.ledger import Ledger
 from aesearch.search.more_replicas import Parts, parts
@@ -29,6 +31,7 @@ from aesearch.search.searcher import (
     Trials,
     record_of,
 )
+from aesearch.search.state import session_of
 from aesearch.search.values import Outcome, Place, Task
 from aesearch.search.worker import run_trial
 from aesearch.study import Plateau, Rule, Study
@@ -77,7 +80,7 @@ def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) ->
         return Ended.FINISHED
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(ledger.study.module)
-    with connected(where), sigterm_as_sigint(), budget.running(), keeping(ledger.folder) as keeper:
+    with _keeper(ledger, where) as keeper, sigterm_as_sigint(), budget.running():
         for key in ledger.trials():
             budget.ended(ledger.record(key).folder, [])
         end = _work_off(Trials(ledger), where, keeper, listener)
@@ -86,7 +89,17 @@ def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) ->
     return end
 
 
-def _work_off(queue: Queue, where: Where, keeper: str, listener: Listener) -> Ended:
+@contextmanager
+def _keeper(ledger: Ledger, where: Where) -> Iterator[Keeper | str]:
+    """Connect to Ray and run a keeper there, or make one for this process where the study runs without Ray."""
+    if where.alone:
+        yield Keeper(ledger.folder, session_of(ledger.folder))
+        return
+    with connected(where), keeping(ledger.folder) as name:
+        yield name
+
+
+def _work_off(queue: Queue, where: Where, keeper: Keeper | str, listener: Listener) -> Ended:
     """Run all of ``queue``, through as many searches as break down."""
     attempts = Attempts()
     while queue.left:
@@ -111,17 +124,20 @@ def _work_off(queue: Queue, where: Where, keeper: str, listener: Listener) -> En
 
 
 def _search(
-    queue: Queue, where: Where, keeper: str, attempts: Attempts, listener: Listener
+    queue: Queue, where: Where, keeper: Keeper | str, attempts: Attempts, listener: Listener
 ) -> tuple[QueueSearcher, str]:
     """Run what is left of a queue in one Tune run.
 
     Returns the searcher, and why Tune broke down; empty if it did not. It does when Ray ends a worker for its memory.
     """
     study = queue.ledger.study
-    cpus, gpus, concurrent = resources(study, queue.left, grows=where.address not in (None, "local"))
+    cpus, gpus, concurrent = resources(study, queue.left, where)
     searcher = QueueSearcher(
-        queue, _task(study, where.data, threads(cpus), "cuda" if gpus else "cpu", keeper), attempts, listener
+        queue, _task(study, where, threads(cpus), "cuda" if gpus else "cpu", keeper), attempts, listener
     )
+    if where.alone:
+        run_alone(searcher, _scheduler(queue, searcher))
+        return searcher, ""
     with TemporaryDirectory(prefix="aesearch-tune-") as unused:
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus}),
@@ -150,7 +166,7 @@ def _search(
     return searcher, ""
 
 
-def _task(study: Study, data: Path, own_threads: int, device: str, keeper: str) -> Task:
+def _task(study: Study, where: Where, own_threads: int, device: str, keeper: Keeper | str) -> Task:
     """Make what all tasks of a study share.
 
     The searcher fills in place and configuration.
@@ -162,11 +178,12 @@ def _task(study: Study, data: Path, own_threads: int, device: str, keeper: str) 
         searched=tuple(metric.name for metric in study.searched),
         sign=study.searched[0].sign,
         plateau=rule if isinstance(rule, Plateau) else None,
-        data=data,
+        data=where.data,
         threads=own_threads,
         device=device,
         checkpoint_seconds=study.checkpoint_seconds,
-        epoch_seconds=study.epoch_seconds,
+        # Whoever debugs a trial in this process takes as long as they like.
+        epoch_seconds=math.inf if where.alone else study.epoch_seconds,
         keeper=keeper,
     )
 

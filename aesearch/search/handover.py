@@ -1,4 +1,4 @@
-"""Hand over from a worker what its trial has.
+"""Hand over what a trial has, from where it is trained to the keeper of its study.
 
 That is epochs, checkpoints, a result with its model, a failure, remarks.
 
@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from aesearch.search.keeper import CHUNK
+from aesearch.search.keeper import CHUNK, Keeper
 from aesearch.search.values import Left, Place
 
 
@@ -23,11 +23,12 @@ class Handover:
 
     Every method raises what the keeper raised: OSError where there is no room, SupersededError where the trial is
     another attempt's by now, and Ray's errors where the keeper, and with it the driver, is gone.
+    keeper: the keeper itself, or the name of the actor that is it.
     """
 
-    def __init__(self, keeper: str, place: Place) -> None:
+    def __init__(self, keeper: Keeper | str, place: Place) -> None:
         self.place = place
-        self._keeper = ray.get_actor(keeper)
+        self._keeper = ray.get_actor(keeper) if isinstance(keeper, str) else keeper
         self.left: Left = self._call("take_up", os.getpid(), socket.gethostname())
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
@@ -88,6 +89,8 @@ class Handover:
         self._call(method, self.left.attempt, *arguments)
 
     def _call(self, method: str, *arguments: object) -> Any:
+        if isinstance(self._keeper, Keeper):
+            return getattr(self._keeper, method)(self.place, *arguments)
         try:
             return ray.get(getattr(self._keeper, method).remote(self.place, *arguments))
         except RayTaskError as error:

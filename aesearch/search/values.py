@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     # Not imported when this runs: the process that writes records for workers needs no PyTorch.
+    from aesearch.search.keeper import Keeper
     from aesearch.study import Plateau
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -44,8 +45,8 @@ class Task:
 
     config: the pickled TrainConfig, or the exception that the space raised. It is bytes, as it may hold classes of the
     study file, which a worker cannot import. searched: names of the searched metrics. sign: 1 where the first of them
-    is minimised, else -1. data: folder of the data sets. device: "cpu" or "cuda". keeper: name of the actor that takes
-    what the worker hands over.
+    is minimised, else -1. data: folder of the data sets. device: "cpu" or "cuda". epoch_seconds: after which a trial
+    without a new epoch hangs; inf for never. keeper: taker of what the worker hands over, or the name of the actor that is it.
     """
 
     place: Place
@@ -58,7 +59,7 @@ class Task:
     device: str
     checkpoint_seconds: float
     epoch_seconds: float
-    keeper: str
+    keeper: "Keeper | str"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Train one trial in a Ray worker, and hand over what it comes to.
+"""Train one trial, in a Ray worker or in the driver's process, and hand over what it comes to.
 
 What a trial computes with stands in a scratch folder of this machine; the study's own folder need not be there.
 """
 
 import faulthandler
 import gc
+import math
 import os
 import shutil
 import threading
@@ -40,25 +41,33 @@ LAST_SECONDS = 60.0  # that a process which hangs gets to hand over why, before 
 SCRATCH = "aesearch-"  # begin of the names of scratch folders, which a process id follows
 
 
-class StoppedByTune(SystemExit):
-    """The end of a trial by Tune, at its report.
+class StoppedError(SystemExit):
+    """The end of a trial by the search, at its report.
 
     It is no failure; a trial's own sys.exit is one.
     """
 
 
 def run_trial(config: dict[str, Task]) -> None:
-    """Train the trial of ``config["task"]``, and report each epoch to Tune."""
-    task = config["task"]
+    """Train the trial of ``config["task"]`` as Tune's trainable."""
+    train_trial(config["task"], _tell_tune)
+
+
+def train_trial(task: Task, tell: Callable[[Progress | Outcome], None]) -> None:
+    """Train a trial and hand over what it comes to.
+
+    tell: told of each epoch, and of the end; it raises StoppedError to end the trial there. Raises what the trial
+    raised, once its failure was handed over.
+    """
     handover = Handover(task.keeper, task.place)
     try:
         with _scratch() as folder:
-            _train(task, handover, folder)
+            _train(task, handover, folder, tell)
     except NonFiniteLossError as error:
         # A normal outcome of a search: the worker stays.
         reason = _failed(handover, error)
-        _tell(Outcome("FAIL", reason=reason))
-    except (StoppedByTune, SupersededError):
+        tell(Outcome("FAIL", reason=reason))
+    except (StoppedError, SupersededError):
         raise
     except SystemExit as error:
         # Ray would end the process with it.
@@ -80,7 +89,7 @@ def _failed(handover: Handover, error: BaseException) -> str:
     return reason
 
 
-def _train(task: Task, handover: Handover, folder: Path) -> None:
+def _train(task: Task, handover: Handover, folder: Path, tell: Callable[[Progress | Outcome], None]) -> None:
     started = time.perf_counter()
     torch.set_num_threads(task.threads)
     # Denormals in the moments of dead codes' weights cost more than they are worth.
@@ -92,7 +101,7 @@ def _train(task: Task, handover: Handover, folder: Path) -> None:
     ended = left.result.get("metrics")
     if ended and len(ended["val/loss"]) == config.replicas:
         # A process that ended after the last epoch, but before Tune knew of it.
-        _tell(Outcome("COMPLETE", tuple(medians(ended, task.searched))))
+        tell(Outcome("COMPLETE", tuple(medians(ended, task.searched))))
         return
     data = config.data.load(task.data)
     before = left.history[-1]["elapsed"] if left.history else 0.0
@@ -108,20 +117,20 @@ def _train(task: Task, handover: Handover, folder: Path) -> None:
         if epoch.result:
             _finish(handover, folder / "artifacts", config, epoch.result, data, elapsed)
             # A score is measured at the end only: until then its value is not known.
-            _tell(Outcome("COMPLETE", tuple(medians(epoch.result.metrics, task.searched))))
+            tell(Outcome("COMPLETE", tuple(medians(epoch.result.metrics, task.searched))))
             return
         if epoch.checkpoint and time.perf_counter() - kept >= task.checkpoint_seconds:
             _keep(handover, folder / "checkpoints", epoch.checkpoint(), config)
             kept = time.perf_counter()
-        _tell(Progress(epoch.number, epoch.number / config.epochs, tuple(medians(epoch.metrics, task.searched))))
+        tell(Progress(epoch.number, epoch.number / config.epochs, tuple(medians(epoch.metrics, task.searched))))
 
 
-def _tell(told: Progress | Outcome) -> None:
+def _tell_tune(told: Progress | Outcome) -> None:
     """Report to Tune, which may end the trial here."""
     try:
         tune.report({"told": told})
     except SystemExit as error:
-        raise StoppedByTune(error.code) from error
+        raise StoppedError(error.code) from error
 
 
 def _start(handover: Handover, folder: Path, config: TrainConfig) -> Checkpoint | None:
@@ -200,6 +209,9 @@ def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Ite
 
     Its stacks are handed over first.
     """
+    if seconds == math.inf:
+        yield from epochs
+        return
 
     def end() -> None:
         with TemporaryFile("w+") as file:

@@ -1,4 +1,4 @@
-"""Run a whole study with a real Ray, ledger and MLflow store."""
+"""Run a whole study with a ledger, an MLflow store, and a real Ray where the test is of what Ray does."""
 
 from pathlib import Path
 
@@ -11,14 +11,17 @@ from aesearch.search.ledger import Ledger
 from aesearch.tracking import Tracker
 
 
-def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> tuple[Ledger, str]:
+def search(
+    study: Study, folder: Path, data_root: Path, retry: bool = False, by_ray: bool = False
+) -> tuple[Ledger, str]:
+    """Search in this process, which is much quicker, or by the Ray that is there."""
     uri = new_store(folder / "mlflow.db")
     ledger = Ledger.open(study, folder / "home")
     if retry:
         assert ledger.retry_failed() > 0
     tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
     tracker.open()
-    run_study(ledger, Where(None, data_root), tracker.notify, lambda running, share: None)
+    run_study(ledger, Where(None, data_root, alone=not by_ray), tracker.notify, lambda running, share: None)
     tracker.close("FINISHED")
     ledger.close()
     assert tracker.problem == ""

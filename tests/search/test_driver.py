@@ -29,8 +29,6 @@ from aesearch.search.ledger import Ledger
 from aesearch.search.searcher import JudgedScheduler
 from aesearch.tracking import read_study, send_all
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
 
 def space(trial: optuna.Trial) -> TrainConfig:
     beta = trial.suggest_float("beta", 0.5, 8.0, log=True)
@@ -72,7 +70,7 @@ class Searched:
 @pytest.fixture(scope="module")
 def two(local_ray, tmp_path_factory, data_root) -> Searched:
     folder = tmp_path_factory.mktemp("two")
-    ledger, uri = search(TWO, folder, data_root)
+    ledger, uri = search(TWO, folder, data_root, by_ray=True)
     assert ledger.counts() == {"COMPLETE": 3}
     return Searched(folder, uri, ledger, ledger.trials(), read_study(uri, "two"))
 
@@ -117,13 +115,14 @@ def test_failures_are_recorded_and_the_study_goes_on(in_tmp, data_root):
     assert states == trials["state"].to_dict()
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_an_early_stop_is_pruned_with_intermediate_values(in_tmp, data_root):
     def rates(trial):
         rate = trial.suggest_categorical("rate", [1e-2, 1e-3, 1e-4, 1e-5])
         return TrainConfig(TINY, MLP((16,)), 3, Reconstruction(), replicas=1, epochs=6, learning_rate=rate)
 
     study = Study("pruned", rates, Minimize("val/mse"), sampler="grid", early_stopping=ASHA(1, 2), max_concurrent=1)
-    ledger, uri = search(study, in_tmp, data_root)
+    ledger, uri = search(study, in_tmp, data_root, by_ray=True)
     trials = {trial.params["rate"]: trial for trial in ledger.trials().values()}
     # The best rate comes first, so nothing that follows can pass its first rung.
     assert trials[1e-2].state.name == "COMPLETE"
@@ -138,13 +137,14 @@ def test_an_early_stop_is_pruned_with_intermediate_values(in_tmp, data_root):
     assert rows.loc[1e-2, "epochs"] == 6
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("fields", [{"cpus": 64}, {"gpus": 1}])
 def test_a_trial_that_no_machine_could_hold_is_refused(in_tmp, data_root, fields):
     with pytest.raises(UserError, match=r"does not fit on the machine: it needs .* of 2 CPUs and 0 GPUs"):
-        search(Study("large", space, Minimize("val/mse"), n_trials=1, **fields), in_tmp, data_root)
+        search(Study("large", space, Minimize("val/mse"), n_trials=1, **fields), in_tmp, data_root, by_ray=True)
 
 
-def test_one_trial_at_a_time_repeats_exactly(two, in_tmp, data_root):
+def test_one_trial_at_a_time_repeats_exactly_also_without_ray(two, in_tmp, data_root):
     _, uri = search(TWO, in_tmp, data_root)
     tables = [results.trials for results in (two.results, read_study(uri, "two"))]
     tables = [table.drop(columns=[c for c in table if "seconds" in c]) for table in tables]
@@ -172,6 +172,7 @@ class Behind(datetime):
         return super().now(tz) - timedelta(hours=5)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypatch):
     """Neither the machine's nor the time zone's; the oracle is the same study in one session."""
     marker = in_tmp / "back"
@@ -189,7 +190,7 @@ def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypa
             late.setattr("optuna.storages._in_memory.datetime", Behind)
             late.setenv("TZ", "UTC+5")
             time.tzset()
-            ledger, uri = search(study, in_tmp, data_root)
+            ledger, uri = search(study, in_tmp, data_root, by_ray=True)
             results, ahead = read_study(uri, "two"), search(study, in_tmp, data_root)[0]
     finally:
         time.tzset()
@@ -211,6 +212,7 @@ def test_a_clock_that_goes_back_changes_nothing(two, in_tmp, data_root, monkeypa
     assert send_all(uri, ledger.describe(), ledger.folder / "trials").points == 0, "nothing is missing"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
     from aesearch import load_study
 
@@ -234,7 +236,7 @@ def test_a_study_file_that_workers_cannot_import_still_runs(in_tmp, data_root):
         "study = Study('mine', space, Minimize('val/mse'), n_trials=2)\n"
     )
     study = load_study(in_tmp / "mine.py")
-    ledger, _ = search(study, in_tmp, data_root)
+    ledger, _ = search(study, in_tmp, data_root, by_ray=True)
     assert ledger.counts() == {"COMPLETE": 2}
     folder = ledger.record(0).artifacts
     with pytest.raises(UserError, match="type 'Shrunk' of a saved configuration is not one of aesearch's own types"):
@@ -358,9 +360,10 @@ def test_a_trial_on_a_plateau_ends_early_and_is_complete(in_tmp, data_root):
     assert rows["test/mse"].notna().all()
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_ctrl_c_works_again_after_a_search(in_tmp, data_root):
     before = signal.getsignal(signal.SIGINT)
-    search(Study("quick", space, Minimize("val/mse"), n_trials=1), in_tmp, data_root)
+    search(Study("quick", space, Minimize("val/mse"), n_trials=1), in_tmp, data_root, by_ray=True)
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -32,8 +32,8 @@ from aesearch.tracking import Tracker, read_study
 
 
 @pytest.fixture(scope="module")
-def whole(local_ray, tmp_path_factory, data_root):
-    """The tables of an uninterrupted search without faults."""
+def whole(tmp_path_factory, data_root):
+    """The tables of an uninterrupted search without faults and without Ray."""
     ledger, uri = search(study("whole"), tmp_path_factory.mktemp("whole"), data_root)
     assert ledger.counts() == {"COMPLETE": 3}
     return table(uri, "whole")
@@ -41,7 +41,7 @@ def whole(local_ray, tmp_path_factory, data_root):
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_of_a_killed_worker_goes_on_from_checkpoint(in_tmp, data_root, whole):
-    ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root)
+    ledger, uri = search(study("killed", "die", str(in_tmp / "died")), in_tmp / "killed", data_root, by_ray=True)
     assert (in_tmp / "died").exists()
     assert ledger.counts() == {"COMPLETE": 3}
     assert [trial.state.name for trial in ledger.table.trials()] == ["COMPLETE"] * 3
@@ -116,7 +116,7 @@ def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
         return TrainConfig(data, MLP((16,)), latent_dim=3, objective=objective, replicas=2, epochs=8)
 
     options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1}
-    ledger, uri = search(Study("anywhere", space, Minimize("val/mse"), **options), in_tmp / "anywhere", data_root)
+    ledger, uri = search(Study("anywhere", space, Minimize("val/mse"), **options), in_tmp / "anywhere", data_root, by_ray=True)
     died = {path.name for path in in_tmp.iterdir() if path.is_file()}
     assert died == {"loading", "epoch-000003.json", "epoch-000005.safetensors", "result.json"}
     assert ledger.counts() == {"COMPLETE": 3}
@@ -146,6 +146,7 @@ def test_a_worker_killed_between_two_trials_costs_neither(in_tmp, data_root, who
         tracker.notify(key)
         if len(killed) < 2 and key == len(killed) and ledger.record(key).read("state.json"):
             killed.append(ledger.record(key).read("worker.json")["pid"])
+            assert psutil.Process(killed[-1]).nice() == psutil.Process().nice(), "it has the priority of its driver"
             os.kill(killed[-1], signal.SIGKILL)
             psutil.wait_procs([psutil.Process(killed[-1])] if psutil.pid_exists(killed[-1]) else [], timeout=10)
 
@@ -163,7 +164,7 @@ def test_a_worker_killed_between_two_trials_costs_neither(in_tmp, data_root, who
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_kills_workers_fails_and_others_go_on(in_tmp, data_root):
-    ledger, uri = search(study("deadly", "die"), in_tmp, data_root)
+    ledger, uri = search(study("deadly", "die"), in_tmp, data_root, by_ray=True)
     trials, _ = table(uri, "deadly")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
     assert trials.loc[2.0, "reason"] == "the worker process of the trial ended, killed or out of memory"
@@ -205,7 +206,6 @@ POISONS = {
 }
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_values_that_are_not_finite_fail_their_trial_alone(in_tmp, data_root):
     """Oracle: a trial that only was measured badly on the way comes to the same as one that was not."""
 
@@ -238,7 +238,7 @@ def test_values_that_are_not_finite_fail_their_trial_alone(in_tmp, data_root):
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_hangs_fails_and_the_study_goes_on(in_tmp, data_root):
     started = time.monotonic()
-    ledger, uri = search(study("hung", "hang", epoch_seconds=10.0), in_tmp, data_root)
+    ledger, uri = search(study("hung", "hang", epoch_seconds=10.0), in_tmp, data_root, by_ray=True)
     assert time.monotonic() - started < 60
     trials, _ = table(uri, "hung")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
@@ -262,7 +262,7 @@ def test_a_broken_search_is_begun_again_for_what_is_missing(in_tmp, data_root, w
         sound(self, trial_id, result)
 
     monkeypatch.setattr(QueueSearcher, "on_trial_result", breaking)
-    ledger, uri = search(study("broken"), in_tmp / "broken", data_root)
+    ledger, uri = search(study("broken"), in_tmp / "broken", data_root, by_ray=True)
     assert len(broken) == 2
     assert ledger.counts() == {"COMPLETE": 3}
     for one, expected in zip(table(uri, "broken"), whole, strict=True):
@@ -279,7 +279,7 @@ def test_a_trial_that_breaks_searches_fails_others_go_on(in_tmp, data_root, monk
         sound(self, trial_id, result)
 
     monkeypatch.setattr(QueueSearcher, "on_trial_result", breaking)
-    _, uri = search(study("breaking"), in_tmp, data_root)
+    _, uri = search(study("breaking"), in_tmp, data_root, by_ray=True)
     trials, _ = table(uri, "breaking")
     assert trials["state"].to_dict() == {1.0: "COMPLETE", 2.0: "FAIL", 4.0: "COMPLETE"}
     assert "injected" in trials.loc[2.0, "reason"]
@@ -294,7 +294,7 @@ from helpers.faults import study, table
 from helpers.searching import search
 
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
-ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}))
+ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}), by_ray=True)
 trials, _ = table(uri, "hungry")
 print(trials["state"].to_dict())
 print(trials.loc[2.0, "reason"])
@@ -327,7 +327,6 @@ def test_a_trial_that_takes_all_memory_fails_others_go_on(in_tmp, data_root):
     assert "RUNNING" not in optuna_states
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_failed_trials_are_tried_again_in_their_own_runs(in_tmp, data_root, whole):
     once = study("retried", "blow", str(in_tmp / "blown"))
     ledger, uri = search(once, in_tmp, data_root)

@@ -78,7 +78,6 @@ def study(name: str, replicas, folder: str = "", objective=Dying, **fields) -> S
     return Study(name, space, (Minimize("val/mse"), Minimize("val/kl")), **options)
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_added_replicas_are_those_of_a_larger_trial(in_tmp, data_root):
     rule = Adaptive(1, 3)
     ledger, _ = search(study("adaptive", rule), in_tmp / "adaptive", data_root)
@@ -107,7 +106,7 @@ def test_added_replicas_are_those_of_a_larger_trial(in_tmp, data_root):
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_part_of_a_killed_worker_comes_to_the_same(in_tmp, data_root):
-    whole, _ = search(study("whole", Adaptive(1, 2), str(in_tmp)), in_tmp / "whole", data_root)
+    whole, _ = search(study("whole", Adaptive(1, 2), str(in_tmp)), in_tmp / "whole", data_root, by_ray=True)
     steps = len((in_tmp / "steps.txt").read_text().splitlines())
     assert (in_tmp / "died").exists()
     (in_tmp / "steps.txt").unlink()
@@ -125,7 +124,7 @@ def test_a_part_of_a_killed_worker_comes_to_the_same(in_tmp, data_root):
 @pytest.mark.usefixtures("local_ray")
 def test_work_done_before_a_worker_is_killed_is_kept(in_tmp, data_root):
     killed = study("killed", Adaptive(1, 2), str(in_tmp), EndingBeforeItReports, n_trials=2)
-    ledger, _ = search(killed, in_tmp / "killed", data_root)
+    ledger, _ = search(killed, in_tmp / "killed", data_root, by_ray=True)
     counts = [len(ledger.replicas(key)["val/mse"]) for key in ledger.trials()]
     assert 2 in counts, "the parts are of interest too"
     assert ledger.counts() == {"COMPLETE": 2}

@@ -1,0 +1,47 @@
+"""Run the trials of a queue in this process, one at a time, as Tune runs them in its workers.
+
+For a debugger or a profiler, and for machines where Ray cannot run.
+"""
+
+from contextlib import suppress
+from itertools import count
+from types import SimpleNamespace
+
+from ray.tune.schedulers import TrialScheduler
+
+from aesearch.search.searcher import QueueSearcher
+from aesearch.search.values import Outcome, Progress, Task
+from aesearch.search.worker import StoppedError, train_trial
+
+
+def run_alone(searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
+    """Run trials until the searcher has no more, or until SIGINT, after which it returns normally as Tune does."""
+    with suppress(KeyboardInterrupt):
+        for number in count():
+            config = searcher.suggest(str(number))
+            if not isinstance(config, dict):
+                return
+            _run_one(str(number), config["task"], searcher, scheduler)
+
+
+def _run_one(trial_id: str, task: Task, searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
+    """Train a trial, and tell searcher and scheduler what Tune would tell them."""
+    last: dict[str, Progress | Outcome] = {}
+
+    def tell(told: Progress | Outcome) -> None:
+        last["told"] = told
+        if isinstance(told, Progress):
+            trial = SimpleNamespace(trial_id=trial_id)
+            if scheduler.on_trial_result(None, trial, last) == TrialScheduler.STOP:  # type: ignore[arg-type]
+                raise StoppedError
+            searcher.on_trial_result(trial_id, last)
+
+    failed = False
+    try:
+        train_trial(task, tell)
+    except StoppedError:
+        pass
+    except Exception:
+        # Its failure was handed over.
+        failed = True
+    searcher.on_trial_complete(trial_id, last, error=failed)
