@@ -51,9 +51,10 @@ def local_ray() -> Iterator[None]:
     """A Ray of two CPUs for the tests of this session; tests must not stop any other."""
     import ray
 
+    from aesearch.search.cluster import start_local
+
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    # "local": else it would join a cluster that another test has on this machine at that moment.
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+    start_local(num_cpus=2, log_to_driver=False)
     yield
     ray.shutdown()
 

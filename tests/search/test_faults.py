@@ -292,8 +292,9 @@ sys.path.insert(0, {tests!r})
 import ray
 from helpers.faults import study, table
 from helpers.searching import search
+from aesearch.search.cluster import start_local
 
-ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+start_local(num_cpus=2, log_to_driver=False)
 ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}))
 trials, _ = table(uri, "hungry")
 print(trials["state"].to_dict())
