@@ -16,9 +16,14 @@ import pytest
 from helpers.command_line import STUDY
 from helpers.small import TINY
 from helpers.stores import new_store
+from hypothesis import settings
 
 from aesearch.__main__ import main
 from aesearch.datasets import Data
+
+# An example takes longer than Hypothesis allows where the machine is loaded.
+settings.register_profile("any load", deadline=None)
+settings.load_profile("any load")
 
 MNIST_ROOT = Path(__file__).parents[2] / "shared" / "data"
 

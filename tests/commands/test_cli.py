@@ -414,6 +414,10 @@ def test_the_ui_serves_the_study_on_loopback_and_to_no_other_page(folder):
                     assert ask("GET", f"{place}{path}")[0] in (400, 404), (place, path)
             assert experiments() == {"Default", "small"}
             assert [file.path for file in client.list_artifacts(run)] == ["a.txt"]
+
+            assert ask("POST", f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=own.txt", "x")[0] == 200
+            [own] = (folder / "mlruns").rglob("own.txt")
+            assert own.stat().st_mode & 0o777 == 0o600
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
