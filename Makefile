@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup
+AUDIT := .venv-audit
+
+.PHONY: run test check audit setup
 
 run: $(READY)
 	$(BIN)/python -m aesearch run studies/beta_sweep.py
@@ -17,6 +19,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tests/helpers/doc_blocks.py
+
+# Asks PyPI for known faults of the packages; one that it cannot tell about is an error, too.
+audit:
+	test -x $(AUDIT)/bin/pip-audit || ($(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3')
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 setup: $(READY)
 

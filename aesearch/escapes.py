@@ -48,6 +48,9 @@ def markdown(text: str) -> str:
     found = re.sub(r"[\\`*~|$]", r"\\\g<0>", found)
     # Numbers stand in brackets, and names have underscores: both stay readable where they mean nothing to Markdown.
     found = re.sub(r"\](?=[(\[:])", r"\\]", found)
+    # GitHub links bare addresses. One of a person is found after the escapes, so a space of no width parts it.
+    found = re.sub(r"(?=://)|(?<=www)(?=\.)", r"\\", found, flags=re.IGNORECASE)
+    found = re.sub(r"(?<=[\w.+-])@", "@&#8203;", found)
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", found)
 
 

@@ -23,6 +23,7 @@ from aesearch.errors import UserError, nearest
 from aesearch.model import read_model, restore
 from aesearch.protocols import METRICS, Protocol, ready
 from aesearch.records.results import Results
+from aesearch.rights import shared_files
 from aesearch.scores import (
     PCA,
     UDR,
@@ -182,7 +183,8 @@ def load(
 @lru_cache(maxsize=1)
 def _data(dataset: Dataset, root: Path) -> Data:
     """Load a data set, once for all models of a study."""
-    return dataset.load(root)
+    with shared_files():
+        return dataset.load(root)
 
 
 def _readable(folder: Path) -> bool:

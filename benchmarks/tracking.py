@@ -24,7 +24,7 @@ from table import print_table
 from aesearch import Maximize, Minimize, Sprites, Study, TrainConfig
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
-from aesearch.search.cluster import Where
+from aesearch.search.cluster import Where, start_local
 from aesearch.search.driver import run_study
 from aesearch.search.ledger import Ledger
 from aesearch.tracking import Tracker, create_store
@@ -115,9 +115,7 @@ def main() -> None:
         return Study(name, made, (Minimize("val/mse"), Maximize("val/mig")), n_trials=trials)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40, object_store_memory=128 * 1024**2
-    )
+    start_local(num_cpus=2, log_to_driver=False, logging_level=40)
     found: dict[str, list[Measured]] = {"none": [], "SQLite": [], "HTTP": []}
     with tempfile.TemporaryDirectory() as name:
         server = Server(Path(name))

@@ -16,9 +16,14 @@ import pytest
 from helpers.command_line import STUDY
 from helpers.small import TINY
 from helpers.stores import new_store
+from hypothesis import settings
 
 from aesearch.__main__ import main
 from aesearch.datasets import Data
+
+# An example takes longer than Hypothesis allows where the machine is loaded.
+settings.register_profile("any load", deadline=None)
+settings.load_profile("any load")
 
 MNIST_ROOT = Path(__file__).parents[2] / "shared" / "data"
 
@@ -51,11 +56,10 @@ def local_ray() -> Iterator[None]:
     """A Ray of two CPUs for the tests of this session; tests must not stop any other."""
     import ray
 
-    import aesearch.search  # noqa: F401  settings of Ray
+    from aesearch.search.cluster import start_local
 
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    # "local": else it would join a cluster that another test has on this machine at that moment.
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+    start_local(num_cpus=2, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -1,6 +1,7 @@
 """Who may import whom: the arrows of the design, read from the code."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "aesearch"
 
 # Bottom floor first. A room, a module or a folder, imports only from floors below its own.
 FLOORS = (
-    {"errors", "escapes", "pareto", "metrics"},
+    {"errors", "escapes", "rights", "pareto", "metrics"},
     {"seeds", "protocols", "datasets", "networks", "corruptions", "bottlenecks"},
     {"autoencoder"},
     {"objectives"},
@@ -70,6 +71,14 @@ def test_each_platform_has_one_room(library, room):
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library)
     }
     assert importing == {room}
+
+
+def test_every_ray_is_started_by_one_function():
+    """It closes the ports, the token and the folder of a Ray to others."""
+    starts = re.compile(r"\bray\.init\(")
+    root = PACKAGE.parent
+    files = [path for room in ("aesearch", "benchmarks", "studies", "tests") for path in (root / room).rglob("*.py")]
+    assert [path.name for path in files if starts.search(path.read_text())] == ["cluster.py"]
 
 
 @pytest.mark.parametrize("code", ["import aesearch", "from aesearch.__main__ import make_parser; make_parser()"])

@@ -38,6 +38,9 @@ def test_what_is_said_is_one_line_each():
         ("[a](b) [c]: d [e][f]", r"[a\](b) [c\]: d [e\][f]"),
         ("`|` *a* __b__ ~~c~~ $d$", r"\`\|\` \*a\* \_\_b\_\_ \~\~c\~\~ \$d\$"),
         (r"\](a)", r"\\\](a)"),
+        ("http://x.invalid HTTPS://x ftp://x", r"http\://x.invalid HTTPS\://x ftp\://x"),
+        ("www.x.invalid WWW.x www", r"www\.x.invalid WWW\.x www"),
+        ("a.b@x.invalid mailto:a@b.c a @b", "a.b@&#8203;x.invalid mailto:a@&#8203;b.c a @b"),
         ("a\n# b", r"a\\n# b"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aesearch.commands.options import named_study
 from aesearch.escapes import say
+from aesearch.rights import shared_files
 
 if TYPE_CHECKING:
     from aesearch.records.results import Results
@@ -27,7 +28,8 @@ def write_report(results: "Results", out: Path) -> Path:
     from aesearch.report import write_report
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return write_report(results, out / results.info["name"])
+    with shared_files():
+        return write_report(results, out / results.info["name"])
 
 
 def register_knee(uri: str, results: "Results") -> None:

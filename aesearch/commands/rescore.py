@@ -7,11 +7,13 @@ from aesearch.commands.options import data_folder, named_study
 from aesearch.commands.report import write_report
 from aesearch.errors import UserError
 from aesearch.escapes import say
+from aesearch.rights import private_files
 
 if TYPE_CHECKING:
     from aesearch.records.results import Results
 
 
+@private_files()
 def rescore(options: argparse.Namespace) -> int:
     """Measure metrics of the kept models, keep them, and write the report again.
 

@@ -16,6 +16,7 @@ from aesearch.commands.options import DEFAULT_HOME, data_folder, overridden, sto
 from aesearch.commands.report import register_knee, write_report
 from aesearch.errors import UserError
 from aesearch.escapes import say
+from aesearch.rights import private_files, shared_files
 
 if TYPE_CHECKING:
     from aesearch.search.budgets import Budget
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
     Trials that an earlier call of the same command has finished are kept.
     """
-    with _interrupted_in_order(), _prepared(options) as job:
+    with private_files(), _interrupted_in_order(), _prepared(options) as job:
         return _finish(job, _search(job))
 
 
@@ -97,7 +98,7 @@ def _load_data(study: "Study", folder: Path) -> dict[str, str]:
 
     digests = {}
     for dataset in dict.fromkeys(config.data for _, config in study.probes):
-        with contents_checked():
+        with shared_files(), contents_checked():
             loaded = dataset.load(folder)
         digests[repr(dataset)] = loaded.digest()
         for remark in loaded.remarks:
@@ -230,6 +231,8 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str, bool],
         return None
     begun, restarts = time.monotonic(), int(os.environ.get(RESTARTS, 0))
 
+    from aesearch.search.cluster import ray_folder
+
     def restart(lost: str, asked: bool) -> None:
         if asked:
             # A signal to all processes of a job, as schedulers send it, or ``ray stop``.
@@ -237,7 +240,8 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str, bool],
             sys.stdout.flush()
             os._exit(130)
         if restarts == MOST_RESTARTS:
-            text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs in /tmp/ray"
+            logs = f"see its logs in {ray_folder()}"
+            text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; {logs}"
             say(f"aesearch: {text}, and the same command goes on", out=sys.stderr)
             sys.stdout.flush()
             os._exit(2)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from aesearch.commands.options import named_study
 from aesearch.commands.report import register_knee, write_report
 from aesearch.escapes import say
+from aesearch.rights import private_files
 
 if TYPE_CHECKING:
     pass
 
 
+@private_files()
 def sync(options: argparse.Namespace) -> int:
     """Send MLflow what it lacks of a study that is not being run.
 

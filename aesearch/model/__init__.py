@@ -7,6 +7,7 @@ from aesearch.model.files import (
     discard,
     is_discarded,
     read_model,
+    read_reference,
     restore,
     save_model,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "is_discarded",
     "load_model",
     "read_model",
+    "read_reference",
     "reconstructions",
     "restore",
     "save_artifacts",

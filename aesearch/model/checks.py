@@ -163,6 +163,18 @@ def check_reference(reference: Mapping[str, Tensor], latent_dim: int, classes: i
     )
 
 
+def check_factors(reference: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Check that info.json names each factor of reference.safetensors.
+
+    Raises UserError.
+    """
+    names, factors = info.get("factors"), reference.get("factors")
+    _require(
+        factors is None or (factors.ndim == 2 and _are_texts(names) and len(names or ()) == factors.shape[1]),
+        f"factors of info.json must be a text for each column of reference.safetensors, but are {_text(names)}",
+    )
+
+
 def _check_fitted(fitted: Mapping[str, Any], shape: list[int]) -> None:
     columns = fitted.get("columns")
     if columns is None:

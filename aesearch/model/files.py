@@ -21,7 +21,14 @@ from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
 from aesearch.errors import UserError
-from aesearch.model.checks import check_info, check_reference, check_weights, checked_info, replicas_of
+from aesearch.model.checks import (
+    check_factors,
+    check_info,
+    check_reference,
+    check_weights,
+    checked_info,
+    replicas_of,
+)
 from aesearch.model.json_values import Elsewhere, from_json, make, names_files, read_object, shortened, to_json
 from aesearch.train import TrainConfig
 
@@ -123,6 +130,23 @@ def read_model(folder: Path, config: TrainConfig | None = None, open_data: bool 
         reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{folder} has no complete model ({WEIGHTS}, {CONFIG} and {INFO}): {reason}") from error
     return Saved(config, weights, info, reference)
+
+
+def read_reference(folder: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """Read reference.safetensors and info.json: what a report needs of a model.
+
+    Raises UserError for files that are missing, damaged or do not fit each other.
+    """
+    try:
+        info = checked_info(read_object(folder / INFO))
+        reference = _tensors(folder / REFERENCE)
+        kl = reference.get("kl")
+        check_reference(reference, kl.shape[0] if kl is not None and kl.ndim else 0, len(info["classes"]))
+        check_factors(reference, info)
+    except Exception as error:  # safetensors raises errors of its own
+        reason = shortened(str(error) or type(error).__name__)
+        raise UserError(f"{folder} has no whole {REFERENCE} and {INFO}: {reason}") from error
+    return reference, info
 
 
 def _tensors(path: Path) -> Mapping[str, Tensor]:

@@ -103,6 +103,16 @@ def summary(result: "Result", seconds: float) -> dict[str, Any]:
     }
 
 
+def join_replicas(
+    first: Mapping[str, Sequence[float]], more: Mapping[str, Sequence[float]], start: int
+) -> dict[str, tuple[float, ...]]:
+    """Join metrics of the replicas before ``start`` with those of later ones.
+
+    A metric that one of both lacks is left out: a later release, by which a study goes on, may measure others.
+    """
+    return {name: (*first[name][:start], *values) for name, values in more.items() if name in first}
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file atomically: a reader sees the old content or the new."""
     _replace(path, json.dumps(content, indent=1))
@@ -179,9 +189,7 @@ class Record:
         """Add the history of ``part`` to that of the replicas before ``start``."""
         lines = self.history()
         for line, other in zip(lines, part.history(), strict=True):
-            line["metrics"] = {
-                name: line["metrics"][name][:start] + values for name, values in other["metrics"].items()
-            }
+            line["metrics"] = join_replicas(line["metrics"], other["metrics"], start)
         self._write_history(lines)
 
     def _write_history(self, lines: list[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.objectives import Objective
 from aesearch.protocols import Protocol, fast
+from aesearch.rights import shared_files
 from aesearch.scores.score import Score, Trained
 from aesearch.scores.source import Places, Posterior, Sample, Source
 
@@ -221,7 +222,7 @@ class Disentanglement(CodeScore):
         path = None if cache is None else cache / "references" / f"{key}.json"
         if path is None or not _writable(path.parent):
             return self.of_source(made.source)
-        with FileLock(f"{path}.lock"):
+        with shared_files(), FileLock(f"{path}.lock"):
             if not path.exists():
                 unfinished = path.with_suffix(f".{os.getpid()}.tmp")
                 unfinished.write_text(json.dumps(list(self.of_source(made.source).values())))
@@ -232,7 +233,8 @@ class Disentanglement(CodeScore):
 
 def _writable(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with shared_files():
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
     return os.access(folder, os.W_OK)

@@ -6,22 +6,27 @@ import math
 import os
 import signal
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from ray._common.utils import get_default_system_temp_dir
+from ray._private import ray_constants
 
 from aesearch.errors import UserError
+from aesearch.rights import OTHERS, private_files
 from aesearch.search.ray_watch import watched
 from aesearch.study import Study
 
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
+MOST_PATH = 35  # bytes: the path of a socket has 103 at the most, and Ray adds 68 of its own
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,8 @@ def connected(where: Where) -> Any:
     Raises UserError where it cannot be reached.
     """
     # Without an address Ray would join any cluster that was started on this machine.
-    options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
-    if options["address"] == "local":
-        options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    address = where.address or os.environ.get("RAY_ADDRESS", "local")
+    options: dict[str, Any] = {}
     if not where.verbose:
         options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}
         for name in ("ray", "ray.tune"):
@@ -57,20 +61,83 @@ def connected(where: Where) -> Any:
     started = not ray.is_initialized()
     if started:
         try:
-            _probe(options["address"])
+            _probe(address)
             with handler_kept(signal.SIGTERM):
-                ray.init(**options)
+                start_local(**options) if address == "local" else ray.init(address, **options)
+        except UserError:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"Ray cannot be reached at {options['address']}: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise UserError(f"Ray cannot be reached at {address}: {' '.join(str(error).split())[:300]}") from error
     try:
-        with watched(where.lost if started and options["address"] == "local" else None):
+        with watched(where.lost if started and address == "local" else None):
             yield
     finally:
         if started:
             with handler_kept(signal.SIGTERM), nothing_collected():
                 ray.shutdown()
+
+
+def start_local(**options: Any) -> None:
+    """Start a Ray that only this user of this machine can use.
+
+    options: more of ``ray.init``.
+    Raises UserError where the folder of its files is not this user's own.
+    """
+    # Without this variable Ray wants a token of who connects; with it, it might not.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    _protect_token()
+    with private_files(), _on_loopback():
+        ray.init(
+            "local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(ray_folder()),
+            **options,
+        )
+
+
+def ray_folder() -> Path:
+    """Return the folder of a local Ray's sockets and logs, made if it is missing.
+
+    Ray's own choice, /tmp/ray, is open to every user of the machine, who could put sockets of theirs there.
+    Raises UserError where the folder is not this user's own.
+    """
+    folder = Path(get_default_system_temp_dir()) / f"ray-{os.getuid()}"
+    if len(str(folder)) > MOST_PATH:
+        folder = Path("/tmp") / folder.name
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & OTHERS:
+        raise UserError(
+            f"Ray's folder must be this user's own, with mode 0700, but {folder} is not; remove it, or set RAY_TMPDIR "
+            "to another folder"
+        )
+    # Ray opens the one that it is given to every user.
+    return folder / "ray"
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that starts meanwhile listen on the loopback interface alone.
+
+    It does where it believes that no other machine can join it, as on macOS. An address of loopback that is given to it
+    is replaced by that of the network.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _protect_token() -> None:
+    """Let no other user read Ray's token, which it makes with mode 0644."""
+    token = Path.home() / ".ray" / "auth_token"
+    # Missing, or not this user's to change.
+    with suppress(OSError):
+        token.chmod(token.stat().st_mode & ~OTHERS)
 
 
 def _probe(address: str) -> None:

@@ -69,7 +69,8 @@ def run_study(
         end = _answer(ledger, where, Listener(changed, watch, ended), budget)
     except KeyboardInterrupt:
         return Ended.INTERRUPTED
-    for key in kept.discard():
+    # Further replicas are joined to the models that are there, so those stay until no trial gets more.
+    for key in kept.discard() if end is Ended.FINISHED or not ledger.study.adaptive else []:
         changed(key)
     return end
 

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aesearch.records.record import Record
+from aesearch.rights import make_private
 from aesearch.search.state import session_of
 from aesearch.search.values import Left, Place
 
@@ -36,6 +37,8 @@ class Keeper:
     def __init__(self, folder: Path, session: str) -> None:
         self.folder = folder
         self.session = session
+        # A cluster's processes have the umask that it was started with.
+        make_private()
 
     def take_up(self, place: Place, pid: int, host: str) -> Left:
         """Begin another attempt at a trial by the process ``pid`` of ``host``.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from aesearch.model import is_discarded
 from aesearch.pareto import on_front, ranked
 from aesearch.records import Record
 from aesearch.search.ledger import Ledger
@@ -34,7 +35,21 @@ def parts(ledger: Ledger) -> list[Place]:
     keys = list(known)
     wanted = more([np.stack(list(known[key].values()), axis=1) * ledger.study.signs for key in keys], rule)
     found = [Place(keys[i], len(next(iter(known[keys[i]].values()))), stop) for i, stop in wanted.items()]
-    return [part for part in found if not _record(ledger, part).read("state.json")]
+    return [part for part in found if not _record(ledger, part).read("state.json") and _has_model(ledger, part.key)]
+
+
+def _has_model(ledger: Ledger, key: int) -> bool:
+    """Tell whether a trial has the model that further replicas are joined to.
+
+    The trials of a study that was ended and then extended may have none.
+    """
+    record = ledger.record(key)
+    if not is_discarded(record.artifacts):
+        return True
+    text = "it gets no further replicas, as its model was not kept"
+    if text not in record.remarks():
+        record.remark(text)
+    return False
 
 
 @dataclass

@@ -21,7 +21,8 @@ from ray import cloudpickle, tune
 
 from aesearch.datasets import Data
 from aesearch.model import read_model, save_artifacts
-from aesearch.records import epoch_line, failure_of, medians, summary
+from aesearch.records import epoch_line, failure_of, join_replicas, medians, summary
+from aesearch.rights import shared_files
 from aesearch.search.handover import Handover
 from aesearch.search.keeper import SupersededError
 from aesearch.search.values import Outcome, Progress, Task
@@ -103,7 +104,8 @@ def _train(task: Task, handover: Handover, folder: Path, tell: Callable[[Progres
         # A process that ended after the last epoch, but before Tune knew of it.
         tell(Outcome("COMPLETE", tuple(medians(ended, task.searched))))
         return
-    data = config.data.load(task.data)
+    with shared_files():
+        data = config.data.load(task.data)
     before = left.history[-1]["elapsed"] if left.history else 0.0
     start = _start(handover, folder / "checkpoints", config)
     kept = time.perf_counter()
@@ -172,7 +174,7 @@ def _finish(handover: Handover, folder: Path, config: TrainConfig, result: Resul
     handover.fetch(["artifacts/model.safetensors", "artifacts/info.json"], folder.with_name("before"))
     before = read_model(folder.with_name("before"), config).weights
     whole = Result(
-        {name: (*known["metrics"][name][:start], *values) for name, values in result.metrics.items()},
+        join_replicas(known["metrics"], result.metrics, start),
         (*known["selected_epochs"][:start], *result.epochs),
         {name: torch.cat([before[name][:start], tensor]) for name, tensor in result.weights.items()},
         known["references"],
@@ -180,6 +182,8 @@ def _finish(handover: Handover, folder: Path, config: TrainConfig, result: Resul
     )
     save_artifacts(folder, config, whole, data)
     first = {"first_replicas": known.get("first_replicas", start)}
+    if others := sorted(known["metrics"].keys() ^ result.metrics.keys()):
+        handover.remark(f"not all replicas have {', '.join(others)}, so the trial has them no more")
     handover.joined(folder, summary(whole, known["seconds"] + elapsed) | first)
 
 

@@ -39,7 +39,7 @@ def parse(uri: str) -> Address:
     if place.count("@") > 1 or ("@" in tail and not of_file):
         remedy = "in a password write %40 for @, %2F for /, %3F for ? and %23 for #"
         return Address(f"{scheme}{separator}{MASK}", (rest,), f"has an @ that does not end a password; {remedy}")
-    place_shown, secrets = _place(scheme, place)
+    place_shown, secrets = _place(scheme, place, alone=not tail)
     tail_shown, problem = tail, ""
     if scheme.lower() in SERVERS and (more := re.search(r"[?#].", tail, re.DOTALL)):
         tail_shown = f"{tail[: more.start() + 1]}{MASK}"
@@ -54,10 +54,16 @@ def parse(uri: str) -> Address:
     return Address(f"{scheme}{separator}{place_shown}{tail_shown}", tuple(filter(None, secrets)), problem)
 
 
-def _place(scheme: str, place: str) -> tuple[str, list[str]]:
-    """Mask the password before a host, or a token in the place of a server's user."""
+def _place(scheme: str, place: str, alone: bool) -> tuple[str, list[str]]:
+    """Mask the password before a host, or a token in the place of a server's user.
+
+    alone: whether the address ends with the place.
+    """
     given, at, host = place.rpartition("@")
     user, colon, password = given.partition(":")
+    if colon and _may_be_password(host, alone):
+        # A raw @ in a password whose host is missing: nobody can tell what follows it from a host.
+        return f"{user}:{MASK}", [f"{password}@{host}", password, host]
     if colon:
         encoded = b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
         return f"{user}:{MASK}@{host}", [password, encoded] if password else []
@@ -68,6 +74,16 @@ def _place(scheme: str, place: str) -> tuple[str, list[str]]:
     if scheme and not at and colon and not port.isdigit() and not port.endswith("]") and port:
         return f"{host}:{MASK}", [port]
     return place, []
+
+
+def _may_be_password(host: str, alone: bool) -> bool:
+    """Tell whether what follows an @ may be no host.
+
+    It is none by its characters, or it may be a part of the password: a word that ends the address.
+    """
+    if not re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*)(:[A-Za-z0-9]*)?", host):
+        return True
+    return alone and host not in ("", "localhost") and not re.search(r"[.:]", host)
 
 
 def _values(tail: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The command line as a user runs it: in a process of its own where that matters, else in this one, which has
 imported everything already."""
 
+import http.client
 import json
 import os
 import pty
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import optuna
 import pandas as pd
 import psutil
 import pytest
-from helpers.command_line import STUDY, aesearch, finished, start, wait_for
+from helpers.command_line import PRIVATE, SHARED, STUDY, aesearch, finished, rights, start, wait_for
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -27,7 +28,24 @@ from aesearch.protocols import fast
 from aesearch.tracking import read_study
 
 
-def test_run_then_report_then_run_again(folder, here):
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """The usual one, which lets everybody read."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def assert_only_the_report_is_shared(folder: Path) -> None:
+    assert rights(folder / ".aesearch") == PRIVATE
+    assert rights(folder / "reports") == SHARED
+    # A report is copied with its rights, into folders that nobody else can enter.
+    assert rights(folder / "mlruns")["folders"] >= {"700"}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert (modes["mlruns"], modes["mlflow.db"]) == (0o700, 0o600)
+
+
+def test_run_then_report_then_run_again(folder, here, umask):
     run = aesearch("run", "small.py")
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
@@ -35,6 +53,7 @@ def test_run_then_report_then_run_again(folder, here):
     assert "4/4 trials" in lines[-3]
     assert lines[-2:] == ["report: reports/small/index.html", "MLflow: python -m aesearch ui"]
     trials = (folder / "reports" / "small" / "trials.csv").read_bytes()
+    assert_only_the_report_is_shared(folder)
 
     page = folder / "reports" / "small" / "index.html"
     page.unlink()
@@ -55,6 +74,7 @@ def test_run_then_report_then_run_again(folder, here):
     assert again.stderr.endswith(".npy is damaged, so it is made again\n")
     assert (folder / "reports" / "small" / "trials.csv").read_bytes() == trials
     assert page.exists()
+    assert {f"{path.stat().st_mode & 0o777:o}" for path in copied.rglob("*.npy*")} == {"644"}
 
     used = here("use", "small.py", "encode", "--best", "val/mse", "--out", "codes")
     assert used.returncode == 0, used.stderr
@@ -84,6 +104,8 @@ def test_run_then_report_then_run_again(folder, here):
         kept = json.loads((folder / ".aesearch" / "small" / "trials" / f"{key:05d}" / "scores.json").read_text())
         assert np.median(kept["metrics"]["test/fast.dci_disentanglement"]) == row["test/fast.dci_disentanglement"]
     assert f"Protocol fast ({fast.hash})" in (folder / "reports" / "small" / "report.md").read_text()
+    assert_only_the_report_is_shared(folder)
+    assert rights(folder / "codes") == rights(folder / "elsewhere") == SHARED
     unknown = here("rescore", "small", "--metric", "dcii")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr == "aesearch: unknown metric 'dcii': did you mean dci or dcimig?\n"
@@ -302,32 +324,103 @@ def test_missing_data_is_said_before_any_trial(folder, here):
     assert not (folder / ".aesearch").exists()
 
 
-def test_the_ui_serves_the_study_on_loopback(folder):
+API = "/api/2.0/mlflow"
+OWN_HOSTS = ("127.0.0.1:5057", "localhost:5057", "localhost:8080", "[::1]:5057", "localhost")
+FOREIGN_HOSTS = ("x.invalid", "x.invalid:5057", "10.x.invalid", "192.168.1.1.x.invalid", "fc00:x.invalid", "10.0.0.9")
+FOREIGN_HOSTS += ("localhost.x.invalid", "127.0.0.1.x.invalid", "0.0.0.0:5057")
+FOREIGN_ORIGINS = ("http://x.invalid", "https://x.invalid:5057", "null", "http://localhost.x.invalid", "file://")
+# What changes something, or runs something, as a page could ask for it without being asked whether it may.
+CHANGES = (
+    ("POST", f"{API}/experiments/create"),
+    ("POST", "/ajax-api/2.0/mlflow/experiments/create"),
+    ("POST", "/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=b.txt"),
+    ("PUT", "/api/2.0/mlflow-artifacts/artifacts/b.txt"),
+    ("DELETE", "/api/2.0/mlflow-artifacts/artifacts/b.txt"),
+    ("POST", "/ajax-api/3.0/mlflow/assistant/message"),
+    ("PUT", "/ajax-api/3.0/mlflow/assistant/config"),
+    ("POST", "/ajax-api/3.0/jobs/"),
+)
+OUTSIDE = ("../../../../mlflow.db", "..%2f..%2f..%2f..%2fmlflow.db", "%252e%252e/%252e%252e/mlflow.db", "/etc/passwd")
+OUTSIDE += ("file:///etc/passwd", "a.txt/../../../../../mlflow.db", "....//mlflow.db", "..\\..\\mlflow.db")
+
+
+def ask(method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
+    """Ask the server of this test, as a browser does for a page; give status, text and headers."""
+    sent = {"Host": "127.0.0.1:5057", "Content-Type": "application/json"} | headers
+    connection = http.client.HTTPConnection("127.0.0.1", 5057, timeout=30)
+    connection.request(method, path, body, sent)
+    answer = connection.getresponse()
+    found = (
+        answer.status,
+        answer.read().decode(errors="replace"),
+        {name.lower(): value for name, value in answer.getheaders()},
+    )
+    connection.close()
+    return found
+
+
+def test_the_ui_serves_the_study_on_loopback_and_to_no_other_page(folder):
     from mlflow import MlflowClient
 
     from aesearch.tracking import create_store
 
     uri = f"sqlite:///{folder}/mlflow.db"
     create_store(uri)
-    MlflowClient(uri).create_experiment("small")
+    client = MlflowClient(uri)
+    run = client.create_run(client.create_experiment("small")).info.run_id
+    client.log_text(run, "kept", "a.txt")
+
+    def answers() -> bool:
+        with suppress(OSError):
+            return ask("GET", "/health")[0] == 200
+        return False
+
+    def experiments() -> set[str]:
+        status, text, _ = ask("POST", f"{API}/experiments/search", json.dumps({"max_results": 100}))
+        assert status == 200
+        return {experiment["name"] for experiment in json.loads(text)["experiments"]}
+
     with start("ui", "--port", "5057") as server:
         try:
-
-            def answers() -> bool:
-                try:
-                    return urllib.request.urlopen("http://127.0.0.1:5057/health", timeout=2).status == 200
-                except OSError:
-                    return False
-
             wait_for(answers)
-            request = urllib.request.Request(
-                "http://127.0.0.1:5057/api/2.0/mlflow/experiments/search",
-                data=json.dumps({"max_results": 10}).encode(),
-                headers={"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                names = {experiment["name"] for experiment in json.load(answer)["experiments"]}
-            assert "small" in names
+            assert experiments() == {"Default", "small"}
+            listening = [
+                one.laddr
+                for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))
+                for one in process.net_connections("inet")
+                if one.status == psutil.CONN_LISTEN
+            ]
+            assert listening == [("127.0.0.1", 5057)]
+            assert {host: ask("GET", "/", Host=host)[0] for host in OWN_HOSTS} == dict.fromkeys(OWN_HOSTS, 200)
+            for path in ("/", f"{API}/experiments/get?experiment_id=1", f"/get-artifact?run_uuid={run}&path=a.txt"):
+                refused = {host: ask("GET", path, Host=host)[0] for host in FOREIGN_HOSTS}
+                assert refused == dict.fromkeys(FOREIGN_HOSTS, 403), path
+
+            body = json.dumps({"name": "planted"})
+            for method, path in CHANGES:
+                for kind in ("application/json", "text/plain"):
+                    found = {
+                        origin: ask(method, path.format(run=run), body, Origin=origin, **{"Content-Type": kind})[0]
+                        for origin in FOREIGN_ORIGINS
+                    }
+                    assert found == dict.fromkeys(FOREIGN_ORIGINS, 403), path
+            # No other page may read an answer, or send one of the kinds that a browser asks about first.
+            for method, path in (("GET", f"/get-artifact?run_uuid={run}&path=a.txt"), ("OPTIONS", "/graphql")):
+                _, _, headers = ask(method, path, Origin="http://x.invalid")
+                assert "access-control-allow-origin" not in headers, path
+            assert ask("POST", "/graphql", "{}", **{"Content-Type": "text/plain"})[0] == 400
+            assert ask("GET", "/")[2]["x-frame-options"] == "SAMEORIGIN"
+
+            assert ask("GET", f"/get-artifact?run_uuid={run}&path=a.txt")[:2] == (200, "kept")
+            for path in OUTSIDE:
+                for place in (f"/get-artifact?run_uuid={run}&path=", "/api/2.0/mlflow-artifacts/artifacts/"):
+                    assert ask("GET", f"{place}{path}")[0] in (400, 404), (place, path)
+            assert experiments() == {"Default", "small"}
+            assert [file.path for file in client.list_artifacts(run)] == ["a.txt"]
+
+            assert ask("POST", f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=own.txt", "x")[0] == 200
+            [own] = (folder / "mlruns").rglob("own.txt")
+            assert own.stat().st_mode & 0o777 == 0o600
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)

@@ -1,15 +1,18 @@
 """The command line with a server that is lost, or with one as a team has it."""
 
+import ipaddress
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from helpers.command_line import STUDY, start
@@ -17,6 +20,7 @@ from helpers.servers import MlflowServer, free_port
 from mlflow import MlflowClient
 
 from aesearch.__main__ import main
+from aesearch.search.cluster import ray_folder
 from aesearch.search.state import take_lock
 
 SMALL = STUDY.replace("n_trials=4", "n_trials=2, comparisons=(UDR(),)").replace("epochs=3", "epochs=2")
@@ -75,7 +79,30 @@ def test_a_study_without_its_server_is_reported_and_synced(folder, here):
     assert version.tags["aesearch.trial"] in {"0", "1"}
 
 
-def test_an_interrupted_study_without_its_server_ends_soon(folder):
+def assert_its_ray_is_private(pid: int) -> None:
+    """No other machine reaches a port of it, and no other user its token and its sockets."""
+    driver = psutil.Process(pid)
+    processes = [driver, *driver.children(recursive=True)]
+    listening = [
+        ipaddress.ip_address(one.laddr.ip)
+        for process in processes
+        for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM
+    ]
+    # The driver, the GCS, the raylet twice, its agent, and each worker.
+    assert len(listening) >= 7
+    assert all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in listening), listening
+    [gcs] = [process for process in processes if process.name() == "gcs_server"]
+    assert gcs.environ()["RAY_AUTH_MODE"] == "token"
+    folder = ray_folder()
+    assert str(folder) in " ".join(gcs.cmdline())
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        assert (Path.home() / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_interrupted_study_without_its_server_ends_soon(folder, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     uri = f"http://127.0.0.1:{free_port()}"
     with start("run", "small.py", "--epochs", "2000", "--tracking-uri", uri) as driver:
         history = folder / ".aesearch" / "small" / "trials" / "00000" / "history.jsonl"
@@ -83,6 +110,7 @@ def test_an_interrupted_study_without_its_server_ends_soon(folder):
         while not history.exists():
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        assert_its_ray_is_private(driver.pid)
         driver.send_signal(signal.SIGINT)
         asked = time.monotonic()
         output = driver.communicate(timeout=60)[0]

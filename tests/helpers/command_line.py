@@ -1,5 +1,6 @@
 """Run aesearch as a command."""
 
+import stat
 import subprocess
 import sys
 import time
@@ -39,6 +40,18 @@ def wait_for(condition, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.05)
+
+
+def rights(folder: Path) -> dict[str, set[str]]:
+    """List the modes of the folders and files below a folder, itself included."""
+    modes: dict[str, set[str]] = {"folders": set(), "files": set()}
+    for path in (folder, *folder.rglob("*")):
+        modes["folders" if path.is_dir() else "files"].add(f"{stat.S_IMODE(path.stat().st_mode):o}")
+    return modes
+
+
+PRIVATE = {"folders": {"700"}, "files": {"600"}}
+SHARED = {"folders": {"755"}, "files": {"644"}}
 
 
 def finished(folder: Path) -> set[str]:

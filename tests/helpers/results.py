@@ -95,4 +95,5 @@ def keep_codes(folder: Path, factors_named: Sequence[str] = ("shape", "constant"
     codes = np.stack([factors[:, 2].astype(np.float32), rng.normal(size=600).astype(np.float32)], axis=1)
     kept = {"codes": codes, "factors": factors, "kl": np.array([0.5, 2.0], np.float32)}
     save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, folder / "reference.safetensors")
-    (folder / "info.json").write_text(json.dumps({"factors": list(factors_named)}))
+    info = {"shape": [1, 8, 8], "classes": [], "replica": 0, "factors": list(factors_named)}
+    (folder / "info.json").write_text(json.dumps(info))

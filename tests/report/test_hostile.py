@@ -21,6 +21,7 @@ SPREADSHEET = ('=HYPERLINK("http://x.invalid")', "+1+cmd", "-1+cmd|' /C calc'!A0
 TERMINAL = ("\x1b]0;owned\x07", "\x1b[2J", "two\nlines", "back\rwards", "\x9b31m", "\u202egnp.exe", "\ud800")
 PAGES = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;b&gt;", "```\n<b>", "`|`", "$x$")
 LINKS = ("[a](javascript:alert(1))", "\\](javascript:1)", "![a](http://x.invalid/a.png)", "[a]: javascript:1")
+LINKS += ("HTTP://x.invalid/a", "_www.x.invalid_", "a.b@-x.invalid")
 HOSTILE = (*SPREADSHEET, *TERMINAL, *PAGES, *LINKS, "$\\nothing$")
 # A lone surrogate is in no table: what comes from names of files is printable before.
 CHOICES = tuple(text for text in HOSTILE if text != "\ud800")
@@ -101,6 +102,7 @@ def test_the_markdown_has_no_tags_no_links_and_whole_tables(written):
     links = re.findall(r"(?<!\\)\]\(([^)]*)\)", rest)
     assert links
     assert all(re.fullmatch(r"figures/\w+\.png", link) for link in links)
+    assert re.findall(r"(?i)(?<!\\)://|www\.|\w@(?!&#8203;)", rest) == []
     tables = [block.splitlines() for block in re.split(r"\n\n+", rest) if block.startswith("|")]
     assert len(tables) >= 3
     for table in tables:

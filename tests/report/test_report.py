@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from safetensors.numpy import load, save
 
 from aesearch.errors import UserError
 from aesearch.metrics import MetricKind, metric_of
@@ -273,6 +274,55 @@ def test_the_code_map_finds_the_code_of_a_factor(tmp_path):
     assert found.importance[0, 1] > 0.99
     (tmp_path / "reference.safetensors").unlink()
     assert code_map(tmp_path) is None
+
+
+HUGE = {"factors": np.array([[0], [10**15], [10**15]]), "codes": np.ones((3, 2), "f4"), "kl": np.ones(2, "f4")}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "names", "said"),
+    [
+        (b"\xff" * 64, ["x"], "header"),
+        (HUGE | {"codes": np.ones((2, 2), "f4")}, ["x"], "must have the axes"),
+        (HUGE | {"codes": np.array(1.0, "f4")}, ["x"], "must have the axes"),
+        (HUGE | {"factors": np.ones((3, 1), "f4")}, ["x"], "int64 numbers"),
+        (HUGE, ["x", "y"], "a text for each column"),
+        (HUGE, [["x"]], "a text for each column"),
+        (HUGE, ["x"], ""),
+        (HUGE | {"kl": np.array([np.nan, 1], "f4")}, ["x"], ""),
+    ],
+)
+def test_a_map_of_codes_that_others_have_changed_is_left_out(tensors, names, said, tmp_path, capsys):
+    """MLflow's artifacts are read: whoever can write there must not stop a report, or fill the memory."""
+    keep_codes(tmp_path, names)
+    content = tensors if isinstance(tensors, bytes) else save(tensors)
+    (tmp_path / "reference.safetensors").write_bytes(content)
+    assert code_map(tmp_path) is None
+    error = capsys.readouterr().err
+    assert error.count("\n") == (1 if said else 0)
+    assert said in error
+
+
+def test_factors_of_any_values_are_counted(tmp_path):
+    keep_codes(tmp_path)
+    plain = code_map(tmp_path)
+    kept = load((tmp_path / "reference.safetensors").read_bytes())
+    kept["factors"] = kept["factors"] * 10**15 - 5
+    (tmp_path / "reference.safetensors").write_bytes(save(kept))
+    for known, found in zip(plain, code_map(tmp_path), strict=True):
+        np.testing.assert_array_equal(known, found)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(99), "huge"])
+def test_a_picture_that_others_have_changed_is_left_out(content, tmp_path, capsys):
+    made = make(tmp_path / "pictures", complete=4)
+    for folder in made.pictures.values():
+        if content == "huge":
+            Image.new("1", (16_384, 8_192)).save(folder / "traversals.png")
+        else:
+            (folder / "traversals.png").write_bytes(content)
+    assert FIGURES["traversals"].draw(analyse(made)) is None
+    assert "no picture traversals.png: " in capsys.readouterr().err
 
 
 def test_the_front_holds_what_keeps_the_bounds(tmp_path):

@@ -5,9 +5,11 @@ Launching it is not tested here.
 
 import ipaddress
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -17,6 +19,8 @@ from jsonschema import ValidationError
 from optuna.trial import FixedTrial
 from ray.cluster_utils import Cluster
 
+from aesearch.errors import UserError
+from aesearch.search.cluster import _protect_token, ray_folder
 from aesearch.study import load_study
 from aesearch.train import train
 
@@ -52,6 +56,44 @@ def test_nothing_is_open_to_the_world(config):
     text = CONFIG.read_text()
     assert "0.0.0.0" not in text
     assert "--dashboard-host=127.0.0.1" in text
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a path so short that the sockets of a Ray fit below it."""
+    with TemporaryDirectory(prefix="r", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_the_folder_of_a_local_ray_is_the_users_own(short, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    own = short / f"ray-{os.getuid()}"
+    assert ray_folder() == ray_folder() == own / "ray"
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o755)
+    with pytest.raises(UserError, match=f"with mode 0700, but {own} is not; remove it, or set RAY_TMPDIR"):
+        ray_folder()
+    own.rename(short / "elsewhere")
+    (short / "elsewhere").chmod(0o700)
+    own.symlink_to(short / "elsewhere")
+    with pytest.raises(UserError, match="must be this user's own"):
+        ray_folder()
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_not_taken(short, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(short / ("x" * 30)))
+    assert ray_folder() == Path(f"/tmp/ray-{os.getuid()}/ray")
+
+
+def test_rays_token_is_taken_from_other_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _protect_token()
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.touch(0o644)
+    token.chmod(0o644)
+    _protect_token()
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.fixture

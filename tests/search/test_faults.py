@@ -116,7 +116,9 @@ def test_a_worker_may_be_killed_at_any_place(in_tmp, data_root, whole):
         return TrainConfig(data, MLP((16,)), latent_dim=3, objective=objective, replicas=2, epochs=8)
 
     options = {"sampler": "grid", "checkpoint_seconds": 0, "max_concurrent": 1}
-    ledger, uri = search(Study("anywhere", space, Minimize("val/mse"), **options), in_tmp / "anywhere", data_root, by_ray=True)
+    ledger, uri = search(
+        Study("anywhere", space, Minimize("val/mse"), **options), in_tmp / "anywhere", data_root, by_ray=True
+    )
     died = {path.name for path in in_tmp.iterdir() if path.is_file()}
     assert died == {"loading", "epoch-000003.json", "epoch-000005.safetensors", "result.json"}
     assert ledger.counts() == {"COMPLETE": 3}
@@ -292,8 +294,9 @@ sys.path.insert(0, {tests!r})
 import ray
 from helpers.faults import study, table
 from helpers.searching import search
+from aesearch.search.cluster import start_local
 
-ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
+start_local(num_cpus=2, log_to_driver=False)
 ledger, uri = search(study("hungry", "hunger"), Path.cwd(), Path({data!r}), by_ray=True)
 trials, _ = table(uri, "hungry")
 print(trials["state"].to_dict())

@@ -1,6 +1,7 @@
 """What the keeper does with messages that come late, twice, in pieces, or after it was killed itself."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ FIRST = Place(0)
 
 @pytest.fixture
 def ledger(tmp_path: Path):
+    before = os.umask(0o022)
     ledger = Ledger.open(make(), tmp_path)
     ledger.ask()
     yield ledger
     ledger.close()
+    os.umask(before)
 
 
 def keeper_of(ledger: Ledger) -> Keeper:
@@ -109,17 +112,28 @@ def test_files_that_no_result_followed_are_not_the_trials(ledger):
     assert list(record.artifacts.iterdir()) == []
 
 
+def test_what_a_keeper_writes_is_private_whatever_the_umask_of_the_cluster(ledger):
+    keeper, record = keeper_of(ledger), ledger.record(0)
+    keeper.take_up(FIRST, 11, "here")
+    keeper.add_epoch(FIRST, 1, line(1))
+    send(keeper, 1, "model.safetensors", b"weights")
+    keeper.finish(FIRST, 1, ["model.safetensors"], {"metrics": {}})
+    for path in (record.artifacts / "model.safetensors", *record.folder.glob("[hrw]*.json*")):
+        assert path.stat().st_mode & 0o777 == 0o600, path.name
+
+
 def test_a_part_that_is_joined_twice_is_joined_once(ledger):
     """Its keeper may be killed after any of the steps of a join, and Ray then sends the message again."""
     keeper, whole = keeper_of(ledger), ledger.record(0)
     keeper.take_up(FIRST, 11, "here")
-    keeper.add_epoch(FIRST, 1, line(1))
+    # Another release may have measured what this one does not, and the other way round.
+    keeper.add_epoch(FIRST, 1, line(1) | {"metrics": {"val/mse": [1.0], "val/old": [2.0]}})
     keeper.finish(FIRST, 1, [], {"metrics": {"val/mse": [1.0]}, "selected_epochs": [1]})
     part = Place(0, 1, 2)
     Record(part.folder(ledger.folder / "trials")).begin({"key": 0, "start": 1, "stop": 2}, again=True)
     left = keeper.take_up(part, 11, "here")
     assert left.result["metrics"] == {"val/mse": [1.0]}
-    keeper.add_epoch(part, 1, line(1) | {"metrics": {"val/mse": [9.0]}})
+    keeper.add_epoch(part, 1, line(1) | {"metrics": {"val/new": [3.0], "val/mse": [9.0]}})
     keeper.remark(part, 1, "a remark")
     keeper.receive(part, 1, "model.safetensors", 0, b"both")
     for _ in range(2):

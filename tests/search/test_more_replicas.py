@@ -15,7 +15,7 @@ from helpers.small import TINY
 
 from aesearch import Adaptive, Minimize, Plateau, Study, TrainConfig
 from aesearch.errors import UserError
-from aesearch.model import load_model
+from aesearch.model import discard, load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.scores import UDR
@@ -172,6 +172,17 @@ def test_a_part_that_failed_is_not_tried_again(in_tmp):
     assert ledger.record(0).remarks() == ["of replicas 1 to 1 nothing came: it diverged"]
     assert [part.key for part in parts(ledger)] == [1, 2]
     assert [queue.ask()[0].key, queue.ask()[0].key] == [1, 2]
+    ledger.close()
+
+
+def test_a_trial_whose_model_was_not_kept_gets_no_more(in_tmp):
+    """There is nothing that its further replicas could be joined to."""
+    ledger = complete(in_tmp, [[[1.0, 2.0]], [[2.0, 1.0]]])
+    (ledger.record(0).artifacts / "model.safetensors").touch()
+    assert discard(ledger.record(0).artifacts, "it was not among the best")
+    for _ in range(2):
+        assert [part.key for part in parts(ledger)] == [1]
+    assert ledger.record(0).remarks() == ["it gets no further replicas, as its model was not kept"]
     ledger.close()
 
 

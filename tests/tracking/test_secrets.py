@@ -64,6 +64,21 @@ def addresses(port: int, raw: str = SECRET) -> list[str]:
     return [one.format(raw=raw, quoted=quote(raw, safe=""), port=port) for one in (*RAW, *QUOTED)]
 
 
+@pytest.mark.parametrize("begin", ["http://bob:", "postgresql+psycopg://bob:", "bob:", "http://a.b:"])
+@pytest.mark.parametrize("secret", ["S3cr@kwjx", "S3cr@kw!jx", "S3cr@kwjx!/", "S3cr@kw(jx:1"])
+def test_a_password_with_an_at_sign_and_no_host_is_hidden(begin, secret):
+    uri = f"{begin}{secret}"
+    for text in (shown(uri), masked(f"no way to {uri}, of {secret}", uri)):
+        assert "S3cr" not in text
+        assert "kw" not in text
+        assert "jx" not in text
+
+
+@pytest.mark.parametrize("host", ["h.example", "localhost", "127.0.0.1:5000", "[::1]:5000", "db/store", "db:5432"])
+def test_a_host_stays_readable(host):
+    assert shown(f"http://bob:S3cr@{host}") == f"http://bob:***@{host}"
+
+
 def assert_hidden(text: str, secret: str = SECRET) -> None:
     """Look for the secret in each way that programs write it, and for its pieces."""
     for read in (text, unquote(text), unquote(unquote(text)), html.unescape(text)):
