@@ -18,7 +18,7 @@ def search(study: Study, folder: Path, data_root: Path, retry: bool = False) -> 
         assert ledger.retry_failed() > 0
     tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
     tracker.open()
-    run_study(ledger, Where(None, data_root), tracker.notify, lambda running, share: None)
+    run_study(ledger, Where(None, data_root), tracker.notify, lambda shares: None)
     tracker.close("FINISHED")
     ledger.close()
     assert tracker.problem == ""
