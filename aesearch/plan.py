@@ -7,19 +7,20 @@ import math
 import os
 import resource
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from heapq import heapreplace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any
 
 import cloudpickle
 import numpy as np
 import torch
 from optuna.trial import FixedTrial
-from torch.utils.flop_counter import FlopCounterMode
+from torch.overrides import TorchFunctionMode
 
 from aesearch.model import save_artifacts
 from aesearch.study import Study
@@ -72,6 +73,61 @@ class Plan:
     device: bool
 
 
+class _Products(TorchFunctionMode):
+    """Counter of the operations of matrix products and convolutions.
+
+    operations: so far. whole: False once something was called whose products are not counted here.
+    """
+
+    OTHERS = frozenset(
+        [
+            *("einsum", "tensordot", "bilinear", "addmm", "addbmm", "baddbmm", "cdist", "lstm", "gru", "rnn_tanh"),
+            *("rnn_relu", "scaled_dot_product_attention", "multi_head_attention_forward"),
+            "_transformer_encoder_layer_fwd",
+        ]
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: int = 0
+        self.whole = True
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        found, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
+        # Each number of the output, or of the input where a convolution is transposed, meets all weights of one unit.
+        if name in ("linear", "conv1d", "conv2d", "conv3d"):
+            self.operations += 2 * found.numel() * args[1][0].numel()
+        elif name in ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"):
+            self.operations += 2 * args[0].numel() * args[1][0].numel()
+        elif name in ("matmul", "__matmul__", "mm", "bmm"):
+            self.operations += 2 * found.numel() * args[0].shape[-1]
+        self.whole &= name not in self.OTHERS
+        return found
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Count the floating-point operations of ``run``.
+
+    PyTorch's own counter imports its compiler, which takes more than a second, so it is asked only where something is
+    called that ``_Products`` does not count.
+    """
+    with _Products() as counter:
+        run()
+    if counter.whole:
+        return int(counter.operations)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as every:
+        run()
+    return int(every.get_total_flops())
+
+
 def work(config: TrainConfig) -> float:
     """Count the floating-point operations of a training step of one replica.
 
@@ -81,9 +137,8 @@ def work(config: TrainConfig) -> float:
     x = torch.zeros(2, *config.data.shape)
     label = torch.zeros(2, dtype=torch.long) if config.conditional else None
     noise = torch.zeros(config.objective.samples if config.objective.variational else 1, 2, config.latent_dim)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x, noise, label)
-    return float(3 * counter.get_total_flops() * config.batch_size / 2)
+    with torch.no_grad():
+        return float(3 * operations(lambda: model(x, noise, label)) * config.batch_size / 2)
 
 
 def make_plan(study: Study, data: Path, trials: int) -> Plan:

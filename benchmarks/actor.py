@@ -7,6 +7,7 @@ The first, the middle and the last trial are the same. The others differ in widt
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
@@ -44,7 +45,7 @@ def main() -> None:
     ledger = Ledger.open(study, folder)
     memory: list[tuple[int, int]] = []
 
-    def watch(running: int, shares: float) -> None:
+    def watch(shares: Mapping[str, float]) -> None:
         if len(ledger.finished()) > len(memory):
             pid = ledger.record(max(ledger.finished())).read("worker.json")["pid"]
             memory.append((pid, psutil.Process(pid).memory_info().rss))

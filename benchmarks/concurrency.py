@@ -42,7 +42,7 @@ def seconds_per_trial(at_once: int) -> float:
     """Measure the mean time of a trial, training and metrics, with so many at once."""
     study = Study("concurrency", space, Minimize("val/mse"), n_trials=2 * at_once, max_concurrent=at_once)
     ledger = Ledger.open(study, Path(tempfile.mkdtemp()))
-    run_study(ledger, Where(None, DATA), lambda key: None, lambda running, shares: None)
+    run_study(ledger, Where(None, DATA), lambda key: None, lambda shares: None)
     # Each worker's first trial also warms it up.
     warm = [ledger.record(key).history() for key in range(at_once, 2 * at_once)]
     ledger.close()

@@ -8,6 +8,7 @@ Everything else is real: the ledger, Ray, the records, the models and pictures o
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
@@ -44,7 +45,7 @@ def main() -> None:
     tracker.open()
     ended: list[float] = []
 
-    def watch(running: int, shares: float) -> None:
+    def watch(shares: Mapping[str, float]) -> None:
         if len(ledger.finished()) > len(ended):
             ended.append(time.perf_counter())
 

@@ -11,6 +11,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -87,7 +88,7 @@ def measure(study: Study, data: Path, uri: str, process: psutil.Process | None) 
         tracker.open()
     ended: list[float] = []
 
-    def watch(running: int, shares: float) -> None:
+    def watch(shares: Mapping[str, float]) -> None:
         if len(ledger.finished()) > len(ended):
             ended.append(time.perf_counter())
 

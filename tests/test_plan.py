@@ -1,15 +1,21 @@
 """What a study would cost: counts by hand, what is between two probes, and a real probe."""
 
+import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 from helpers.small import TINY, make
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aesearch import Adaptive, Minimize, Pareto, Study, TrainConfig
+from aesearch.bottlenecks import Gaussian, InverseAutoregressive, VampPrior, VectorQuantized
 from aesearch.errors import UserError
-from aesearch.networks import MLP
+from aesearch.networks import MLP, Conv, ResNet
 from aesearch.objectives import IWAE, VAE, Reconstruction
-from aesearch.plan import Measured, Plan, _cost, lines, make_plan, makespan, quick, span, work
+from aesearch.plan import Measured, Plan, _cost, lines, make_plan, makespan, operations, quick, span, work
 from aesearch.train import probe
 
 
@@ -25,6 +31,36 @@ def test_the_work_of_a_step_is_counted():
     assert work(config(objective=IWAE(5))) == 3 * 2 * 128 * (encoder + 5 * decoder)
     plain = work(config(objective=Reconstruction()))
     assert plain == 3 * 2 * 128 * (256 * 16 + 16 * 3 + decoder)
+
+
+class Attending(nn.Module):
+    """Multiplies matrices in a way that only PyTorch's own counter knows."""
+
+    def forward(self, x):
+        return torch.einsum("bi,ij->bj", x, torch.ones(4, 4)) @ torch.ones(4, 2)
+
+
+def test_operations_are_those_that_pytorch_counts():
+    configs = [config(network=network) for network in (MLP((16,)), Conv((8, 16)), ResNet((8,)))]
+    configs += [
+        config(bottleneck=InverseAutoregressive()),
+        config(bottleneck=Gaussian(VampPrior(4))),
+        config(network=Conv((8,)), objective=Reconstruction(), bottleneck=VectorQuantized(8)),
+    ]
+    for one in configs:
+        model = one.build().eval()
+        run = partial(model, torch.zeros(2, *one.data.shape), torch.zeros(1, 2, one.latent_dim), None)
+        with FlopCounterMode(display=False) as theirs:
+            run()
+        assert operations(run) == theirs.get_total_flops() > 0, one
+    assert operations(partial(Attending(), torch.ones(3, 4))) == 2 * 3 * 4 * (4 + 2)
+
+
+def test_counting_operations_imports_no_compiler(monkeypatch):
+    monkeypatch.setitem(sys.modules, FlopCounterMode.__module__, None)
+    assert work(config(network=Conv((8,)))) > 0
+    with pytest.raises(ModuleNotFoundError):
+        operations(partial(Attending(), torch.ones(3, 4)))
 
 
 def measured(config: TrainConfig, step: float) -> Measured:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from aesearch.commands.time_left import TimeLeft
 from aesearch.escapes import printable
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 30.0
@@ -36,21 +37,25 @@ class Progress:
         self.live = self.out.isatty()
         self.started = clock()
         self.shown = float("-inf")
-        self.done_before = self._finished(counts())
+        self.time_left = TimeLeft()
 
-    def update(self, running: int, shares: float) -> None:
+    def update(self, shares: Mapping[str, float]) -> None:
         """Show the state, if the last line is old enough.
 
-        running: trials that train now; they have done ``shares`` of their epochs, in sum.
+        shares: of its epochs that each running trial has done, by a name of its own.
         """
         now = self.clock()
+        self.time_left.note(now, shares)
         if now - self.shown < (TERMINAL_SECONDS if self.live else PLAIN_SECONDS):
             return
         self.shown = now
-        self._write(self.line(running, shares))
+        self._write(self.line(len(shares)))
 
-    def line(self, running: int, shares: float) -> str:
-        """Write the state as one line: trials, best values, time elapsed and left."""
+    def line(self, running: int) -> str:
+        """Write the state as one line: trials, best values, time elapsed and left.
+
+        running: trials that train now.
+        """
         counts = self.counts()
         finished = self._finished(counts)
         # Once all trials have ended, what runs are further replicas of some.
@@ -60,16 +65,16 @@ class Progress:
             f"{counts[state]} {word}" for state, word in (("PRUNED", "pruned"), ("FAIL", "failed")) if counts[state]
         ]
         best = "  ".join(f"best {metric} {value:.4g}" for metric, value in self.best().items())
-        elapsed = self.clock() - self.started
-        done = finished - self.done_before + shares
-        undone = self.total - finished - shares
-        left = elapsed * undone / done if done and undone > 0 else None
+        now = self.clock()
+        elapsed, waiting = now - self.started, self.total - finished - running
+        # What runs once all trials have ended is not among them.
+        left = self.time_left.left(now, max(waiting, 0)) if running and finished < self.total else None
         times = f"{_duration(elapsed)} elapsed" + (f", about {_duration(left)} left" if left is not None else "")
         return "  ".join(filter(None, [f"{self.name}:", ", ".join(parts), best, times]))
 
     def close(self) -> None:
         """Show the last state and end the live line."""
-        self._write(self.line(0, 0.0))
+        self._write(self.line(0))
         if self.live:
             self.out.write("\n")
             self.out.flush()

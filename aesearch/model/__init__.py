@@ -1,26 +1,13 @@
 """Trained models: saving, loading and use."""
 
 from aesearch.model.artifacts import reconstructions, save_artifacts, save_grid, traversals
-from aesearch.model.files import (
-    DISCARDED,
-    MODEL_FILES,
-    discard,
-    is_discarded,
-    read_model,
-    read_reference,
-    restore,
-    save_model,
-)
+from aesearch.model.files import read_model, read_reference, restore, save_model
 from aesearch.model.json_values import from_json, to_json
 from aesearch.model.trained import Model, load_model
 
 __all__ = [
-    "DISCARDED",
-    "MODEL_FILES",
     "Model",
-    "discard",
     "from_json",
-    "is_discarded",
     "load_model",
     "read_model",
     "read_reference",

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
+from aesearch.discarding import DISCARDED, REFERENCE, WEIGHTS, is_discarded
 from aesearch.errors import UserError
 from aesearch.model.checks import (
     check_factors,
@@ -32,28 +33,7 @@ from aesearch.model.checks import (
 from aesearch.model.json_values import Elsewhere, from_json, make, names_files, read_object, shortened, to_json
 from aesearch.train import TrainConfig
 
-WEIGHTS, CONFIG, INFO, REFERENCE = "model.safetensors", "config.json", "info.json", "reference.safetensors"
-MODEL_FILES = (WEIGHTS, REFERENCE)  # the large files, which are removed where a model is not kept
-DISCARDED = "discarded.txt"  # the reason for removing them
-
-
-def discard(folder: Path, reason: str) -> bool:
-    """Remove the model in ``folder``, and write the ``reason`` to a file there.
-
-    The pictures stay. Returns True if there was a model.
-    """
-    there = [folder / name for name in MODEL_FILES if (folder / name).exists()]
-    if there:
-        # An interruption may leave half a model. With the reason written first, it does not look damaged.
-        (folder / DISCARDED).write_text(reason + "\n")
-    for file in there:
-        file.unlink()
-    return bool(there)
-
-
-def is_discarded(folder: Path) -> bool:
-    """Return True if the model in ``folder`` was removed."""
-    return (folder / DISCARDED).exists()
+CONFIG, INFO = "config.json", "info.json"
 
 
 def save_model(

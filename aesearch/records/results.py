@@ -4,13 +4,12 @@ They are made of records, from MLflow or from this machine.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from aesearch.records import Record, merged
@@ -55,18 +54,28 @@ def from_records(
     models: name of the model's folder in each record. runs: identifiers of MLflow's runs, by key.
     """
     distributions: dict[str, str] = dict(info["distributions"])
-    for record in records.values():
-        distributions |= record.read("trial.json")["distributions"]
-    references = [row for key, record in records.items() for row in _reference_rows(key, record)]
+    trials: list[dict[str, Any]] = []
+    replicas: list[dict[str, Any]] = []
+    history: list[dict[str, Any]] = []
+    references: list[dict[str, Any]] = []
+    protocols = merged({}, {})
+    for key, record in records.items():
+        read = _Read(record)
+        distributions |= read.trial["distributions"]
+        trials.append(_trial_row(key, read))
+        replicas += _replica_rows(key, read)
+        history += _history_rows(key, read)
+        references += _reference_rows(key, read)
+        protocols = merged(protocols, {"protocols": read.measured["protocols"]})
     return Results(
         info=info,
-        trials=pd.DataFrame([_trial_row(key, record) for key, record in records.items()]),
-        replicas=pd.DataFrame([row for key, record in records.items() for row in _replica_rows(key, record)]),
-        history=pd.DataFrame([row for key, record in records.items() for row in _history_rows(key, record)]),
+        trials=pd.DataFrame(trials),
+        replicas=pd.DataFrame(replicas),
+        history=pd.DataFrame(history),
         distributions=distributions,
         pictures={key: record.folder / models for key, record in records.items()},
         references=pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"]),
-        protocols=reduce(merged, (record.measured() for record in records.values()), merged({}, {}))["protocols"],
+        protocols=protocols["protocols"],
         runs=runs or {},
     )
 
@@ -86,55 +95,65 @@ def spread(metric: str, values: list[float]) -> dict[str, float]:
 
     All are NaN where one replica is NaN.
     """
-    of_all = {"": np.median(values), "_min": np.min(values), "_max": np.max(values)}
-    return {f"{metric}{name}": float(value) for name, value in of_all.items()}
+    # NumPy takes most of its time to make arrays of a few values, of which a study has a hundred thousand.
+    ordered = sorted(map(float, values)) if all(value == value for value in values) else [math.nan]
+    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return {metric: middle, f"{metric}_min": ordered[0], f"{metric}_max": ordered[-1]}
 
 
-def _reference_rows(key: int, record: Record) -> list[dict[str, Any]]:
-    found = record.measured()["references"]
+class _Read:
+    """Contents of a record's files, each read once: a study may have thousands."""
+
+    def __init__(self, record: Record) -> None:
+        self.trial, self.state, self.result = (record.read(f"{name}.json") for name in ("trial", "state", "result"))
+        self.history = record.history()
+        self.measured = merged(self.result, record.read("scores.json"))
+
+
+def _reference_rows(key: int, read: _Read) -> list[dict[str, Any]]:
+    found = read.measured["references"]
     return [{"trial": key, "metric": name, "floor": f, "ceiling": c} for name, (f, c) in found.items()]
 
 
-def _last(record: Record) -> tuple[dict[str, list[float]], list[int]]:
+def _last(read: _Read) -> tuple[dict[str, list[float]], list[int]]:
     """Find the metrics of a trial and the epoch of each replica that they are of.
 
     They are the final ones, or those of the last epoch where the trial did not complete.
     """
-    result, epochs = record.read("result.json"), record.history()
-    if result:
-        return record.measured()["metrics"], result["selected_epochs"]
-    if epochs:
-        return epochs[-1]["metrics"], [epochs[-1]["epoch"]] * len(epochs[-1]["metrics"]["train/loss"])
+    if read.result:
+        return read.measured["metrics"], read.result["selected_epochs"]
+    if read.history:
+        last = read.history[-1]
+        return last["metrics"], [last["epoch"]] * len(last["metrics"]["train/loss"])
     return {}, []
 
 
-def _trial_row(key: int, record: Record) -> dict[str, Any]:
-    epochs, metrics, state = record.history(), _last(record)[0], record.read("state.json")
-    elapsed = epochs[-1]["elapsed"] if epochs else 0.0
+def _trial_row(key: int, read: _Read) -> dict[str, Any]:
+    elapsed = read.history[-1]["elapsed"] if read.history else 0.0
     return {
         "trial": key,
-        "state": state["state"],
-        "epochs": len(epochs),
-        "seconds": record.read("result.json").get("seconds", elapsed),
-        "reason": state["reason"],
-        "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
-        "metric_seconds": sum(epoch["metric_seconds"] for epoch in epochs),
-        **{f"param:{name}": value for name, value in record.read("trial.json")["params"].items()},
-        **{name: value for metric, values in metrics.items() for name, value in spread(metric, values).items()},
+        "state": read.state["state"],
+        "epochs": len(read.history),
+        "seconds": read.result.get("seconds", elapsed),
+        "reason": read.state["reason"],
+        "train_seconds": sum(epoch["train_seconds"] for epoch in read.history),
+        "metric_seconds": sum(epoch["metric_seconds"] for epoch in read.history),
+        **{f"param:{name}": value for name, value in read.trial["params"].items()},
+        **{name: value for metric, values in _last(read)[0].items() for name, value in spread(metric, values).items()},
     }
 
 
-def _replica_rows(key: int, record: Record) -> list[dict[str, Any]]:
-    metrics, selected = _last(record)
+def _replica_rows(key: int, read: _Read) -> list[dict[str, Any]]:
+    metrics, selected = _last(read)
     return [
         {"trial": key, "replica": r, "epoch": epoch} | {metric: values[r] for metric, values in metrics.items()}
         for r, epoch in enumerate(selected)
     ]
 
 
-def _history_rows(key: int, record: Record) -> list[dict[str, Any]]:
+def _history_rows(key: int, read: _Read) -> list[dict[str, Any]]:
     return [
         {"trial": key, "epoch": epoch["epoch"], "replica": r} | {name: v[r] for name, v in epoch["metrics"].items()}
-        for epoch in record.history()
+        for epoch in read.history
         for r in range(len(epoch["metrics"]["train/loss"]))
     ]

@@ -1,21 +1,23 @@
 """Analysis of a study: Pareto front, knee, correlations and importances."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, json_to_distribution
 from scipy.stats import spearmanr
 
 from aesearch.errors import UserError, nearest
 from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import find_metric
-from aesearch.pareto import knee, on_front
+from aesearch.pareto import knee, on_front, ranked
 from aesearch.records.results import Results
+from aesearch.report.importances import importances
+from aesearch.report.limits import MOST_PARAMETERS, MOST_ROWS, spaced
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
@@ -26,7 +28,7 @@ def number(value: Any) -> str:
     return f"{value:.4g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analysis:
     """Findings about a study, each computed on first use and then kept.
 
@@ -47,8 +49,9 @@ class Analysis:
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The range of each swept parameter, by name."""
-        return {name: json_to_distribution(text) for name, text in self.results.distributions.items()}
+        """The range of each swept parameter that some trial has, by name."""
+        texts = self.results.distributions.items()
+        return {name: json_to_distribution(text) for name, text in texts if f"param:{name}" in self.results.trials}
 
     @cached_property
     def complete(self) -> pd.DataFrame:
@@ -172,34 +175,21 @@ class Analysis:
     def importance(self) -> pd.DataFrame:
         """The share of each metric's variance that each parameter explains.
 
-        A row per searched metric on test, a column per parameter, estimated by Optuna's fANOVA. Empty with one
-        parameter, or with fewer than 4 complete trials. Parameters that only some trials have are left out.
+        A row per searched metric on test, a column per parameter, estimated by fANOVA. Empty with one parameter,
+        or with fewer than 4 complete trials. Parameters that only some trials have are left out.
         """
         tested = [self.test_name(metric) for metric in self.metrics]
         if len(self.complete) < LEAST_FOR_IMPORTANCE or len(self.distributions) < 2:
             return pd.DataFrame(columns=list(self.distributions))
-        study = optuna.create_study()
-        for _, row in self.complete.iterrows():
-            params = self._params(row)
-            study.add_trial(
-                optuna.create_trial(
-                    params=params,
-                    distributions={name: self.distributions[name] for name in params},
-                    value=0.0,
-                    user_attrs={metric: float(row[metric]) for metric in tested},
-                )
-            )
-        rows = {}
-        for metric in tested:
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            of_metric = partial(_user_attr, metric)
-            rows[metric] = optuna.importance.get_param_importances(study, evaluator=evaluator, target=of_metric)
+        columns = [f"param:{name}" for name in self.distributions]
+        points = [self._params(row) for row in self.complete[columns].to_dict("records")]
+        targets = {metric: self.complete[metric].to_numpy(dtype=float) for metric in tested}
+        rows = {metric: importances(points, self.distributions, of_all) for metric, of_all in targets.items()}
         return pd.DataFrame(rows).T
 
-    def _params(self, row: "pd.Series[Any]") -> dict[str, Any]:
-        params = {name: row[f"param:{name}"] for name in self.distributions if pd.notna(row.get(f"param:{name}"))}
-        integer = optuna.distributions.IntDistribution
-        return {n: int(v) if isinstance(self.distributions[n], integer) else v for n, v in params.items()}
+    def _params(self, row: Mapping[Hashable, Any]) -> dict[str, Any]:
+        params = {str(column).removeprefix("param:"): value for column, value in row.items() if pd.notna(value)}
+        return {n: int(v) if isinstance(self.distributions[n], IntDistribution) else v for n, v in params.items()}
 
     @cached_property
     def parameters(self) -> list[str]:
@@ -208,6 +198,44 @@ class Analysis:
             return list(self.distributions)
         order = self.importance.mean().sort_values(ascending=False).index
         return [*order, *(name for name in self.distributions if name not in order)]
+
+    @property
+    def main_parameters(self) -> list[str]:
+        """The most important parameters, as many as a figure has room for."""
+        return self.parameters[:MOST_PARAMETERS]
+
+    @property
+    def listed_parameters(self) -> list[str]:
+        """The main parameters in the order of the space, for tables and sentences."""
+        main = set(self.main_parameters)
+        return [name for name in self.distributions if name in main]
+
+    @property
+    def listed_front(self) -> list[int]:
+        """The trials of the front that a table has room for.
+
+        Of a long front, these are some evenly along it, and those whose pictures are shown.
+        """
+        return spaced(self.front, MOST_ROWS, self.shown.values())
+
+    @cached_property
+    def listed_trials(self) -> list[int]:
+        """The trials that a table has room for, in the order of their keys.
+
+        The feasible of the best Pareto ranks come first; with one searched metric those of its best values.
+        """
+        keys = self.results.trials["trial"].tolist()
+        if len(keys) <= MOST_ROWS:
+            return keys
+        costs = self._costs(self.feasible)
+        known = np.flatnonzero(np.isfinite(costs).all(1))
+        if costs.shape[1] == 2:
+            places = np.array([place for _, place in ranked(list(map(tuple, costs[known].tolist())))])
+        else:
+            places = costs[known].ravel()
+        best = self.feasible.index[known][np.argsort(places, kind="stable")].tolist()
+        listed = set([*best, *(key for key in keys if key not in set(best))][:MOST_ROWS])
+        return [key for key in keys if key in listed]
 
     def is_numeric(self, parameter: str) -> bool:
         """Tell whether all values of a parameter are numbers."""
@@ -254,10 +282,6 @@ class Analysis:
         hidden = {*columns, "reason", "train_seconds", "metric_seconds"}
         renamed = {str(c): str(c).removeprefix("param:") for c in self.results.trials.columns if str(c) not in hidden}
         return self.results.trials[[*columns, *renamed]].rename(columns=renamed)
-
-
-def _user_attr(name: str, trial: optuna.trial.FrozenTrial) -> float:
-    return float(trial.user_attrs[name])
 
 
 def analyse(results: Results) -> Analysis:

@@ -3,7 +3,7 @@
 Each trial gets a chance to be on the front, an interval and a comparison with its neighbour.
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aesearch.pareto import on_front
 from aesearch.report.analysis import Analysis, number
+from aesearch.report.limits import MOST_NAMED, joined
 from aesearch.seeds import locations
 
 CONTENDERS = 3  # trials shown with one searched metric, where only one trial can be the best
@@ -30,8 +31,10 @@ class Certainty:
     @cached_property
     def _replicas(self) -> list[NDArray[np.float64]]:
         """The costs of each trial, (R_i, M): its replicas by the searched metrics."""
-        groups = dict(list(self.analysis.results.replicas.groupby("trial")))
-        return [groups[key][self.analysis.metrics].to_numpy(dtype=float) * self.analysis.signs for key in self.keys]
+        replicas = self.analysis.results.replicas
+        costs = replicas[self.analysis.metrics].to_numpy(dtype=float) * self.analysis.signs
+        rows = replicas.groupby("trial").indices
+        return [costs[rows[key]] for key in self.keys]
 
     @property
     def known(self) -> bool:
@@ -49,9 +52,9 @@ class Certainty:
 
     @property
     def shown(self) -> list[int]:
-        """The front in the order of its first metric; with one metric the best few."""
+        """The listed front, along its first metric; with one metric the best few."""
         if len(self.analysis.metrics) == 2:
-            return self.analysis.front
+            return self.analysis.listed_front
         medians = {key: float(np.median(costs)) for key, costs in zip(self.keys, self._replicas, strict=True)}
         return sorted(self.keys, key=medians.__getitem__)[:CONTENDERS]
 
@@ -88,9 +91,10 @@ class Certainty:
         what = "on the front" if len(self.analysis.metrics) == 2 else "the best"
         found = []
         if shaky:
+            names = joined([*map(str, shaky)], MOST_NAMED)
             found.append(
-                f"Uncertain: with many more seeds, trial{'s' if len(shaky) > 1 else ''} "
-                f"{', '.join(map(str, shaky))} would be {what} with a chance below 50 %{' each' * (len(shaky) > 1)}."
+                f"Uncertain: with many more seeds, trial{'s' if len(shaky) > 1 else ''} {names} would be {what} with a "
+                f"chance below 50 %{' each' * (len(shaky) > 1)}."
             )
         if likely:
             named = ", ".join(f"{key} ({others[key]:.0%})" for key in likely[:5])
@@ -100,3 +104,9 @@ class Certainty:
                 f"{named}{more}."
             )
         return found
+
+
+@lru_cache(maxsize=1)
+def certainty_of(analysis: Analysis) -> Certainty:
+    """Make the certainty of an analysis, once for its tables and its sentences."""
+    return Certainty(analysis)

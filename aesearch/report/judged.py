@@ -1,7 +1,7 @@
 """Comparison of metrics with their floors and ceilings, and with each other."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -188,3 +188,9 @@ class Judged:
 
 def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}"
+
+
+@lru_cache(maxsize=1)
+def judged_of(analysis: Analysis) -> Judged:
+    """Make the comparison of an analysis, once for its tables, sentences and figures."""
+    return Judged(analysis)

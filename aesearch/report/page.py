@@ -11,8 +11,8 @@ from markupsafe import Markup
 from aesearch.escapes import escaped_table, fenced, markdown, printable
 from aesearch.report import words
 from aesearch.report.analysis import Analysis
-from aesearch.report.certainty import Certainty
-from aesearch.report.judged import Judged
+from aesearch.report.certainty import certainty_of
+from aesearch.report.judged import judged_of
 
 
 def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Path:
@@ -24,6 +24,8 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
     content = {
         "info": analysis.results.info,
         "outcome": words.outcome(analysis),
+        "whole": len(analysis.listed_trials) == len(analysis.results.trials),
+        "cuts": words.cuts(analysis),
         "failures": words.failures(analysis),
         "findings": words.findings(analysis),
         "figures": figures,
@@ -31,7 +33,7 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
     }
     tables = {
         "front": _front_table(analysis),
-        "certainty": Certainty(analysis).table() if len(analysis.complete) else pd.DataFrame(),
+        "certainty": certainty_of(analysis).table() if len(analysis.complete) else pd.DataFrame(),
         "judged": _judged_table(analysis),
         "trials": _trials_table(analysis),
     }
@@ -69,10 +71,10 @@ def _embed(path: Path) -> str:
 def _front_table(analysis: Analysis) -> pd.DataFrame:
     """Make the table of the front: parameters, and metrics as median [least to most]."""
     rows = []
-    for key in analysis.front if len(analysis.complete) else []:
+    for key in analysis.listed_front if len(analysis.complete) else []:
         row = analysis.complete.loc[key]
         cells = {"trial": str(key), "": next((what for what, k in analysis.shown.items() if k == key), "")}
-        cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.distributions}
+        cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.listed_parameters}
         searched = [analysis.test_name(metric) for metric in analysis.metrics]
         for metric in dict.fromkeys([*searched, *analysis.bare]):
             low, high = row[f"{metric}_min"], row[f"{metric}_max"]
@@ -84,15 +86,16 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
 
 def _judged_table(analysis: Analysis) -> pd.DataFrame:
     """Make the table of all metrics; empty where none has a floor and a ceiling."""
-    judged = Judged(analysis)
+    judged = judged_of(analysis)
     return judged.table() if len(analysis.complete) and judged.labelled else pd.DataFrame()
 
 
 def _trials_table(analysis: Analysis) -> pd.DataFrame:
-    """Make the table of all trials: state, parameters, medians of the metrics."""
+    """Make the table of the trials: state, parameters, medians of the metrics."""
     table = analysis.trials_table()
+    table = table[table["trial"].isin(analysis.listed_trials)]
     metrics = [*analysis.metrics, *analysis.bare]
-    columns = ["trial", "state", "epochs", "seconds", *analysis.distributions]
+    columns = ["trial", "state", "epochs", "seconds", *analysis.listed_parameters]
     kept = [name for name in [*columns, *metrics] if name in table.columns]
     return table[kept].map(_cell)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from aesearch.report.analysis import Analysis, number
-from aesearch.report.certainty import Certainty
-from aesearch.report.judged import Judged
+from aesearch.report.certainty import certainty_of
+from aesearch.report.judged import judged_of
+from aesearch.report.limits import MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
 
 # The least absolute rank correlation with which a metric is said to rise or fall.
 WEAK = 0.4
@@ -29,13 +30,13 @@ CERTAINTY = (
 
 def protocol(analysis: Analysis) -> list[str]:
     """Explain how to read the numbers of this study, a line each."""
-    certain = [CERTAINTY] if Certainty(analysis).known else []
-    return PROTOCOL + certain + _glossary(analysis) + Judged(analysis).definitions()
+    certain = [CERTAINTY] if certainty_of(analysis).known else []
+    return PROTOCOL + certain + _glossary(analysis) + judged_of(analysis).definitions()
 
 
 def _glossary(analysis: Analysis) -> list[str]:
     """Explain the reported metrics: better directions, units, and a line on each."""
-    kinds = Judged(analysis).kinds
+    kinds = judged_of(analysis).kinds
     if not kinds:
         return []
     less = [name for name, kind in kinds.items() if kind.better == "less"]
@@ -76,7 +77,27 @@ def failures(analysis: Analysis) -> list[str]:
     if not len(trials):
         return []
     reasons = Counter(trials.loc[trials["state"] == "FAIL", "reason"])
-    return [f"{times} failed: {reason}" for reason, times in reasons.most_common()]
+    told = reasons.most_common(MOST_REASONS)
+    others = reasons.total() - sum(times for _, times in told)
+    more = [f"{others} failed for other reasons, which their runs in MLflow have"] if others else []
+    return [*(f"{times} failed: {reason}" for reason, times in told), *more]
+
+
+def cuts(analysis: Analysis) -> list[str]:
+    """Say what the page's tables leave out of a large study, a sentence each."""
+    trials, complete, front = len(analysis.results.trials), len(analysis.complete), len(analysis.front)
+    found = []
+    if trials > MOST_ROWS:
+        by = "Pareto rank" if len(analysis.metrics) == 2 else analysis.metrics[0]
+        found.append(f"The table of trials has the best {MOST_ROWS} of {trials:,} by {by}; trials.csv has all.")
+    if complete and front > MOST_ROWS:
+        kept = len(analysis.listed_front)
+        found.append(f"The tables of the front have {kept} of its {front:,} trials, evenly along it.")
+    if len(analysis.distributions) > MOST_PARAMETERS:
+        known = ", those that explain most of the variance" if len(analysis.importance) else ""
+        shown = f"{MOST_PARAMETERS} of {len(analysis.distributions):,} parameters{known}"
+        found.append(f"Tables, sentences and figures have {shown}; trials.csv has all.")
+    return found
 
 
 def findings(analysis: Analysis) -> list[str]:
@@ -89,10 +110,10 @@ def findings(analysis: Analysis) -> list[str]:
         *_movements(analysis),
         *_baselines(analysis),
         *_spreads(analysis),
-        *Certainty(analysis).sentences(),
+        *certainty_of(analysis).sentences(),
         *_importances(analysis),
-        *Judged(analysis).spread(),
-        *Judged(analysis).agreements(),
+        *judged_of(analysis).spread(),
+        *judged_of(analysis).agreements(),
     ]
 
 
@@ -125,7 +146,7 @@ def _values(analysis: Analysis, key: int) -> str:
 
 def _setting(analysis: Analysis, key: int) -> str:
     row = analysis.complete.loc[key]
-    values = {name: row[f"param:{name}"] for name in analysis.distributions if pd.notna(row[f"param:{name}"])}
+    values = {name: row[f"param:{name}"] for name in analysis.listed_parameters if pd.notna(row[f"param:{name}"])}
     shown = (f"{n} = {number(v) if isinstance(v, int | float | np.number) else v}" for n, v in values.items())
     return ", ".join(shown) or "no swept parameter"
 
@@ -136,7 +157,7 @@ def _choice(analysis: Analysis) -> str:
         return (
             f"The best trial on {analysis.metrics[0]} is {key} ({_setting(analysis, key)}): {_values(analysis, key)}."
         )
-    named = ", ".join(map(str, analysis.front))
+    named = joined([*map(str, analysis.front)], MOST_NAMED)
     return (
         f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}. "
         f"The knee is trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}; medians, with the range over "
@@ -147,7 +168,7 @@ def _choice(analysis: Analysis) -> str:
 
 def _movements(analysis: Analysis) -> list[str]:
     sentences = []
-    for parameter in filter(analysis.is_numeric, analysis.parameters):
+    for parameter in filter(analysis.is_numeric, analysis.main_parameters):
         column = analysis.complete[f"param:{parameter}"].dropna().astype(float)
         if column.nunique() < 3:
             continue
@@ -189,6 +210,6 @@ def _importances(analysis: Analysis) -> list[str]:
     sentences = []
     for metric, row in analysis.importance.iterrows():
         ordered = row.dropna().sort_values(ascending=False)
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered.items())
+        shares = joined([f"{name} {share:.0%}" for name, share in ordered.items()], MOST_PARAMETERS)
         sentences.append(f"Share of the variance of {metric} that each parameter explains (fANOVA): {shares}.")
     return sentences

@@ -34,8 +34,9 @@ class Where:
     """A place to run a study.
 
     address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
-    Ray may print. alone: whether trials run in this process, one at a time, without any Ray. lost: called from another thread with the name of a process that a Ray of its own has lost, and
-    whether it was asked to end; None where nothing is to be done.
+    Ray may print. alone: whether trials run in this process, one at a time, without any Ray. lost: called from another
+    thread with the name of a process that a Ray of its own has lost, and whether it was asked to end; None where nothing
+    is to be done.
     """
 
     address: str | None

@@ -48,13 +48,13 @@ def run_study(
     ledger: Ledger,
     where: Where,
     changed: Callable[[int], None],
-    watch: Callable[[int, float], None],
+    watch: Callable[[Mapping[str, float]], None],
     budget: Budget | None = None,
 ) -> Ended:
     """Run the trials that the ledger lacks, then further replicas of some.
 
-    changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
-    shares of their epochs that are done.
+    changed: told the key of each trial whose record has news. watch: told the share of its epochs that each running
+    trial has done, by a name of its own.
     Raises UserError where Ray cannot be reached, a trial can never run, or the disk is full.
     """
     budget, kept = budget or Budget(), KeptModels(ledger)

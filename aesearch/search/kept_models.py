@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from aesearch.model import discard
+from aesearch.discarding import discard
 from aesearch.pareto import front
 from aesearch.search.ledger import Ledger
 

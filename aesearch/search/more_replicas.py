@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aesearch.model import is_discarded
+from aesearch.discarding import is_discarded
 from aesearch.pareto import on_front, ranked
 from aesearch.records import Record
 from aesearch.search.ledger import Ledger

@@ -81,12 +81,12 @@ class Trials:
 class Listener:
     """Functions that are told how a search goes.
 
-    changed: told the key of each trial whose record has news. watch: told how many trials run, and the sum of the
-    shares of their epochs that are done. ended: told the key of each trial that has ended.
+    changed: told the key of each trial whose record has news. watch: told the share of its epochs that each running
+    trial has done, by a name of its own. ended: told the key of each trial that has ended.
     """
 
     changed: Callable[[int], None]
-    watch: Callable[[int, float], None]
+    watch: Callable[[Mapping[str, float]], None]
     ended: Callable[[int], None]
 
 
@@ -188,7 +188,7 @@ class QueueSearcher(Searcher):
 
     def _notify(self, key: int) -> None:
         self.listener.changed(key)
-        self.listener.watch(len(self.shares), sum(self.shares.values()))
+        self.listener.watch(self.shares)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles the searcher into snapshots that are never read."""

@@ -46,7 +46,8 @@ class Task:
     config: the pickled TrainConfig, or the exception that the space raised. It is bytes, as it may hold classes of the
     study file, which a worker cannot import. searched: names of the searched metrics. sign: 1 where the first of them
     is minimised, else -1. data: folder of the data sets. device: "cpu" or "cuda". epoch_seconds: after which a trial
-    without a new epoch hangs; inf for never. keeper: taker of what the worker hands over, or the name of the actor that is it.
+    without a new epoch hangs; inf for never. keeper: taker of what the worker hands over, or the name of the actor that
+    is it.
     """
 
     place: Place

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment, Run
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from aesearch.errors import UserError, nearest
 from aesearch.records import Record
@@ -65,4 +65,6 @@ def _read(client: MlflowClient, experiment: Experiment, uri: str) -> Results:
 
 
 def _download(uri: str, run: Run, path: str) -> str:
-    return str(download_artifacts(run_id=run.info.run_id, artifact_path=path, tracking_uri=located(uri)))
+    # By its address: MLflow would ask for the run again, with all its metrics.
+    store = get_artifact_repository(run.info.artifact_uri, tracking_uri=located(uri))
+    return str(store.download_artifacts(path))  # type: ignore[no-untyped-call]

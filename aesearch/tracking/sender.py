@@ -17,8 +17,8 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from aesearch.discarding import DISCARDED, MODEL_FILES, is_discarded
 from aesearch.errors import UserError
-from aesearch.model import DISCARDED, MODEL_FILES, is_discarded
 from aesearch.records import Record, merged
 from aesearch.tracking.models import write_mlmodel
 from aesearch.tracking.points import best_points, epoch_points, final_points, protocol_tags, scores_tag

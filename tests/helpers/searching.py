@@ -21,7 +21,7 @@ def search(
         assert ledger.retry_failed() > 0
     tracker = Tracker(uri, ledger.describe(), ledger.folder / "trials")
     tracker.open()
-    run_study(ledger, Where(None, data_root, alone=not by_ray), tracker.notify, lambda running, share: None)
+    run_study(ledger, Where(None, data_root, alone=not by_ray), tracker.notify, lambda shares: None)
     tracker.close("FINISHED")
     ledger.close()
     assert tracker.problem == ""

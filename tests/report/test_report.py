@@ -5,9 +5,10 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
-from helpers.results import keep_codes, make
+from helpers.results import DISTRIBUTIONS, keep_codes, make
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -25,7 +26,9 @@ from aesearch.report.analysis import analyse
 from aesearch.report.certainty import Certainty
 from aesearch.report.code_maps import code_map
 from aesearch.report.figures import FIGURES
+from aesearch.report.importances import importances
 from aesearch.report.judged import Judged
+from aesearch.report.page import write_pages
 from aesearch.report.words import findings, outcome
 
 
@@ -384,3 +387,82 @@ def test_of_one_seed_nothing_is_said_to_be_sure(tmp_path):
     assert not certainty.known
     assert certainty.table().empty
     assert certainty.sentences() == []
+
+
+def test_importances_are_those_of_optuna():
+    unit = optuna.distributions.FloatDistribution(0.0, 1.0)
+    ranges = DISTRIBUTIONS | {"one": optuna.distributions.FloatDistribution(2.0, 2.0), "some": unit}
+    rng, study, points, targets = np.random.default_rng(0), optuna.create_study(), [], []
+    for i in range(30):
+        point = {"beta": float(rng.uniform(0.25, 16)), "latent_dim": int(rng.integers(4, 17)), "one": 2.0}
+        point |= {"network": ["mlp", "conv"][rng.integers(2)]} | ({"some": 1.0} if i % 2 else {})
+        moved = np.log(point["beta"]) * (1 + (point["network"] == "mlp")) + rng.normal() / 5
+        targets.append(float("nan") if i == 3 else moved)
+        points.append(point)
+        own = {name: ranges[name] for name in point}
+        study.add_trial(optuna.create_trial(params=point, distributions=own, value=0.0, user_attrs={"m": targets[-1]}))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    theirs = optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda one: one.user_attrs["m"])
+    ours = importances(points, ranges, np.array(targets))
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    assert list(ours) == list(theirs)
+    assert "some" not in ours
+
+
+def test_of_a_metric_that_never_moves_all_parameters_explain_as_much():
+    points = [{"beta": 1.0 + i, "latent_dim": 4 + i} for i in range(5)]
+    assert importances(points, DISTRIBUTIONS, np.ones(5)) == {"beta": 0.5, "latent_dim": 0.5}
+
+
+def test_a_page_of_a_large_study_is_cut_and_says_so(tmp_path):
+    made = make(tmp_path / "pictures", complete=210)
+    unused = {f"unused_{i}": optuna.distributions.FloatDistribution(0.0, 1.0) for i in range(20)}
+    columns = pd.DataFrame({f"param:{name}": np.linspace(0, 1, len(made.trials)) for name in unused})
+    texts = {name: optuna.distributions.distribution_to_json(one) for name, one in unused.items()}
+    trials = pd.concat([made.trials, columns], axis=1)
+    trials.loc[trials["state"] == "FAIL", "reason"] = "it broke"
+    failed = pd.concat([trials[trials["state"] == "FAIL"].assign(trial=1000 + i, reason=f"why {i}") for i in range(15)])
+    large = replace(made, trials=pd.concat([trials, failed]), distributions={**made.distributions, **texts})
+    analysis = analyse(large)
+    page = write_pages(analysis, {}, tmp_path)
+    html, markdown = page.read_text(), (tmp_path / "report.md").read_text()
+    assert page.stat().st_size < 1e6
+    for said in (
+        "The table of trials has the best 200 of 227 by Pareto rank; trials.csv has all.",
+        "The tables of the front have 200 of its 210 trials, evenly along it.",
+        "Tables, sentences and figures have 8 of 23 parameters, those that explain most of the variance; trials.csv",
+        "6 failed for other reasons, which their runs in MLflow have",
+    ):
+        assert said in html
+        assert said in markdown
+    assert "The best trials" in html
+    assert "All trials" not in html
+    # The front, its certainty, and all trials.
+    assert html.count("<tr>") + html.count("<tr ") == pytest.approx(3 * 201 + 2 * 10, abs=20)
+    assert len(analysis.listed_front) == 200
+    assert set(analysis.shown.values()) <= set(analysis.listed_front)
+    assert max(map(len, findings(analysis))) < 1500
+    assert len(analysis.trials_table().columns) > 20, "trials.csv has all parameters"
+    assert FIGURES["learning_curves"].cut(analysis) == "101 of 211 trials are drawn, evenly chosen."
+    assert FIGURES["scores"].cut(analysis) == "40 of 210 complete trials are drawn, evenly chosen."
+    assert FIGURES["sweeps"].cut(analysis) == ""
+    assert words.cuts(analyse(made)) != []
+    assert words.cuts(analyse(make(tmp_path / "small"))) == []
+
+
+def test_the_listed_trials_are_the_best(tmp_path):
+    made = make(tmp_path, metrics=1, complete=300)
+    analysis = analyse(made)
+    by_mse = analysis.complete["val/mse"].sort_values().index[:200]
+    assert analysis.listed_trials == sorted(by_mse)
+    unknown = made.trials.copy()
+    unknown.loc[unknown["trial"].isin(by_mse[:5]), "val/mse"] = np.nan
+    assert not set(by_mse[:5]) & set(analyse(replace(made, trials=unknown)).listed_trials)
+
+
+def test_a_parameter_that_no_trial_has_is_left_out(tmp_path):
+    """As one of a branch of the space that none of a few trials took."""
+    made = make(tmp_path / "pictures", complete=4)
+    texts = {**made.distributions, "depth": made.distributions["latent_dim"]}
+    analysis = analyse(replace(made, distributions=texts))
+    assert "depth" not in write_pages(analysis, {}, tmp_path).read_text()

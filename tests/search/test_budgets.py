@@ -8,7 +8,7 @@ from helpers.small import TINY, make, smooth
 from helpers.stores import new_store
 
 from aesearch import Minimize, Study, TrainConfig
-from aesearch.model import is_discarded
+from aesearch.discarding import is_discarded
 from aesearch.networks import MLP
 from aesearch.objectives import VAE
 from aesearch.search.budgets import Budget, duration, size

@@ -152,7 +152,7 @@ def test_a_worker_killed_between_two_trials_costs_neither(in_tmp, data_root, who
             os.kill(killed[-1], signal.SIGKILL)
             psutil.wait_procs([psutil.Process(killed[-1])] if psutil.pid_exists(killed[-1]) else [], timeout=10)
 
-    run_study(ledger, Where(None, data_root), changed, lambda running, share: None)
+    run_study(ledger, Where(None, data_root), changed, lambda shares: None)
     tracker.close("FINISHED")
     ledger.close()
     assert len(set(killed)) == 2
@@ -365,7 +365,7 @@ def test_a_keeper_that_is_killed_costs_nothing(in_tmp, data_root, whole):
             killed.append(keeper.pid)
             keeper.kill()
 
-    assert run_study(ledger, Where(None, data_root), changed, lambda running, share: None) is Ended.FINISHED
+    assert run_study(ledger, Where(None, data_root), changed, lambda shares: None) is Ended.FINISHED
     tracker.close("FINISHED")
     ledger.close()
     assert len(set(killed)) == 2

@@ -9,7 +9,7 @@ from helpers.servers import MlflowServer
 from helpers.tracked import five_hours_ago, runs, track, write_trial
 from mlflow import MlflowClient
 
-from aesearch.model import discard
+from aesearch.discarding import discard
 from aesearch.records import Record
 from aesearch.tracking import read_study
 

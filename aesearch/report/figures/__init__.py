@@ -12,12 +12,11 @@ from pkgutil import iter_modules
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import seaborn as sns
 
 from aesearch.escapes import plain_labels
 from aesearch.report.analysis import Analysis
-from aesearch.report.figures.style import DPI, ReportFigure
+from aesearch.report.figures.style import ReportFigure, save
 
 
 def _gathered() -> dict[str, ReportFigure]:
@@ -48,7 +47,6 @@ def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
         for name, each in FIGURES.items():
             figure = each.draw(analysis) if len(analysis.complete) else None
             if figure is not None:
-                figure.savefig(folder / f"{name}.png", dpi=DPI)
-                plt.close(figure)
-                captions[f"{name}.png"] = each.caption
+                save(figure, folder / f"{name}.png")
+                captions[f"{name}.png"] = f"{each.caption} {each.cut(analysis)}".strip()
     return captions

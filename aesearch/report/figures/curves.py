@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import COLOURS, MARK, colour_bar, colouring, label_log, report_figure
+from aesearch.report.limits import MOST_CURVES, spaced
 
 
 @report_figure(80, "Share of the variance of each searched metric that each parameter explains (fANOVA).")
@@ -13,22 +14,37 @@ def importance(analysis: Analysis) -> Figure | None:
     """Draw the share of each searched metric's variance that each parameter explains."""
     if analysis.importance.empty:
         return None
-    table = analysis.importance.rename_axis("metric").reset_index()
+    shares = analysis.importance
+    shares = shares.loc[:, shares.columns.isin(analysis.main_parameters)]
+    table = shares.rename_axis("metric").reset_index()
     table = table.melt("metric", var_name="parameter", value_name="importance")
-    figure, axis = plt.subplots(figsize=(7, 1.6 + 0.7 * len(analysis.importance.columns)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 1.6 + 0.7 * len(shares.columns)), layout="constrained")
     sns.barplot(table, x="importance", y="parameter", hue="metric", palette="colorblind", ax=axis)
     axis.set(xlabel="share of the variance explained (fANOVA)", ylabel="", xlim=(0, 1))
     sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
     return figure
 
 
-@report_figure(90, "The searched metrics after each epoch: a line per trial, the median over its replicas.")
+def _drawn(analysis: Analysis) -> list[int]:
+    """Choose the trials that are drawn: some evenly along their keys, and the knee."""
+    return spaced(analysis.results.history["trial"].unique().tolist(), MOST_CURVES, [analysis.knee])
+
+
+def _thinned(analysis: Analysis) -> str:
+    drawn, trials = len(_drawn(analysis)), analysis.results.history["trial"].nunique()
+    return f"{drawn} of {trials:,} trials are drawn, evenly chosen." if drawn < trials else ""
+
+
+@report_figure(
+    90, "The searched metrics after each epoch: a line per trial, the median over its replicas.", cut=_thinned
+)
 def learning_curves(analysis: Analysis) -> Figure | None:
     """Draw the searched metrics over the epochs.
 
     A line is the median over the replicas of a trial; the knee also has its range.
     """
     history = analysis.results.history
+    history = history[history["trial"].isin(_drawn(analysis))]
     metrics = [metric for metric in analysis.metrics if metric in history] or ["val/loss"]
     figure, axes = plt.subplots(1, len(metrics), figsize=(6.2 * len(metrics), 4.4), layout="constrained", squeeze=False)
     coloured = colouring(analysis)

@@ -83,5 +83,5 @@ def _read(path: Path) -> NDArray[np.generic] | None:
 
 def _describe(analysis: Analysis, key: int) -> str:
     row = analysis.complete.loc[key]
-    values = {name: row[f"param:{name}"] for name in analysis.distributions if pd.notna(row[f"param:{name}"])}
+    values = {name: row[f"param:{name}"] for name in analysis.listed_parameters if pd.notna(row[f"param:{name}"])}
     return ", ".join(f"{n} {v:.3g}" if isinstance(v, int | float) else f"{n} {v}" for n, v in values.items())

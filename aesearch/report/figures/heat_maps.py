@@ -6,59 +6,91 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from seaborn.utils import relative_luminance
 
 from aesearch.report.analysis import Analysis
 from aesearch.report.code_maps import code_map
 from aesearch.report.figures.style import COLOURS, report_figure
-from aesearch.report.judged import Judged
+from aesearch.report.judged import judged_of
+from aesearch.report.limits import MOST_SCORED, spaced
 
 BINS = 4
 MOST_CODES = 16
-MOST_ROWS = 40
+
+
+def _draw_table(
+    axis: Axes,
+    table: pd.DataFrame,
+    form: str,
+    colours: str,
+    ends: tuple[float | None, float | None] = (None, None),
+    size: float | None = None,
+    label: str = "",
+) -> None:
+    """Draw a table as cells of colour with their numbers; NaN stays empty.
+
+    It looks like seaborn's heatmap, which draws the whole figure each time to see whether labels overlap.
+
+    form, size: of the numbers. ends: of the scale of colours. label: of the colour bar; without one there is none.
+    """
+    values = np.ma.masked_invalid(table.to_numpy(dtype=float))
+    rows, columns = values.shape
+    cells = axis.pcolormesh(values, cmap=colours, vmin=ends[0], vmax=ends[1])
+    axis.set_xticks(np.arange(columns) + 0.5, table.columns)
+    axis.set_yticks(np.arange(rows) + 0.5, table.index)
+    axis.set_ylim(rows, 0)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    for i, j in zip(*np.nonzero(~np.ma.getmaskarray(values)), strict=True):
+        light = relative_luminance(cells.cmap(cells.norm(values[i, j]))) > 0.408
+        # The numbers lie inside the axes, so the layout need not look at each.
+        number = axis.text(j + 0.5, i + 0.5, f"{values[i, j]:{form}}", ha="center", va="center", size=size)
+        number.set(color=".15" if light else "w", in_layout=False)
+    if label:
+        axis.figure.colorbar(cells, ax=axis, label=label).outline.set_linewidth(0)
+
+
+def _kept(analysis: Analysis) -> list[int]:
+    """Choose the trials whose scores fit on a page.
+
+    They are chosen evenly along the most important parameter.
+    """
+    parameter = analysis.parameters[0]
+    numeric = analysis.is_numeric(parameter)
+    ordered = analysis.complete.sort_values(f"param:{parameter}") if numeric else analysis.complete
+    return spaced([int(str(key)) for key in ordered.index], MOST_SCORED)
+
+
+def _thinned(analysis: Analysis) -> str:
+    kept, complete = len(_kept(analysis)), len(analysis.complete)
+    return f"{kept} of {complete:,} complete trials are drawn, evenly chosen." if kept < complete else ""
 
 
 @report_figure(
     40,
     "Each metric that has a protocol, on a scale from its floor, 0 % (codes of noise), to its ceiling, 100 % (the "
     "factors themselves as codes). Values are medians over the replicas.",
+    cut=_thinned,
 )
 def scores(analysis: Analysis) -> Figure | None:
     """Draw every metric that has a floor and a ceiling, normalised between them.
 
     A row is a trial. Rows are in the order of the most important parameter.
     """
-    judged = Judged(analysis)
+    judged = judged_of(analysis)
     parameter = analysis.parameters[0] if analysis.parameters else None
     if not judged.labelled or parameter is None:
         return None
-    ordered = (
-        analysis.complete.sort_values(f"param:{parameter}") if analysis.is_numeric(parameter) else analysis.complete
-    )
-    # Too many rows do not fit on a page, so trials are picked evenly along the parameter.
-    kept = ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, min(MOST_ROWS, len(ordered))).round().astype(int))]
+    kept = _kept(analysis)
     table = pd.DataFrame(
-        {
-            metric.removeprefix("test/"): [judged.normalised(int(str(key)), metric) for key in kept.index]
-            for metric in judged.labelled
-        },
-        index=pd.Index([_row_name(analysis, int(str(key)), parameter) for key in kept.index]),
+        {metric.removeprefix("test/"): [judged.normalised(key, metric) for key in kept] for metric in judged.labelled},
+        index=pd.Index([_row_name(analysis, key, parameter) for key in kept]),
     )
     size = (3.2 + 0.62 * table.shape[1], 2.6 + 0.32 * len(table))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
-    sns.heatmap(
-        100 * table,
-        ax=axis,
-        cmap=COLOURS,
-        vmin=0,
-        vmax=100,
-        annot=True,
-        fmt=".0f",
-        annot_kws={"size": 9},
-        cbar_kws={"label": "% of the way from floor to ceiling"},
-    )
-    axis.set(xlabel="", ylabel="")
+    _draw_table(axis, 100 * table, ".0f", COLOURS, (0, 100), 9, "% of the way from floor to ceiling")
     axis.tick_params(axis="x", rotation=50)
     plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
     axis.tick_params(axis="y", rotation=0)
@@ -80,8 +112,9 @@ def _row_name(analysis: Analysis, key: int, parameter: str) -> str:
 )
 def code_maps(analysis: Analysis) -> Figure | None:
     """Draw the information of codes about factors, for each shown trial."""
-    found = {what: code_map(analysis.results.pictures[key]) for what, key in analysis.shown.items()}
-    maps = {what: one for what, one in found.items() if one is not None}
+    # The same trial may be shown for two reasons.
+    found = {key: code_map(analysis.results.pictures[key]) for key in set(analysis.shown.values())}
+    maps = {what: one for what, key in analysis.shown.items() if (one := found[key]) is not None}
     if not maps:
         return None
     rows = [min(MOST_CODES, len(one.kl)) for one in maps.values()]
@@ -92,6 +125,7 @@ def code_maps(analysis: Analysis) -> Figure | None:
         figsize=(3.4 + 1.5 * widest, sum(0.34 * count + 1.1 for count in rows)),
         squeeze=False,
         height_ratios=rows,
+        layout="constrained",
     )
     for line, (what, one), count in zip(axes, maps.items(), rows, strict=True):
         order = np.argsort(-one.kl, kind="stable")[:count]
@@ -99,48 +133,29 @@ def code_maps(analysis: Analysis) -> Figure | None:
         for axis, values, title in zip(
             line, (one.information, one.importance), ("mutual information", "importance (DCI)"), strict=True
         ):
-            sns.heatmap(
-                pd.DataFrame(values[order], index=pd.Index(codes), columns=pd.Index(one.names)),
-                ax=axis,
-                cmap="Blues",
-                vmin=0,
-                vmax=1,
-                annot=True,
-                fmt=".2f",
-                annot_kws={"size": 9},
-                cbar=False,
-                yticklabels=values is one.information,
-            )
+            table = pd.DataFrame(values[order], index=pd.Index(codes), columns=pd.Index(one.names))
+            _draw_table(axis, table, ".2f", "Blues", (0, 1), 9)
+            if values is not one.information:
+                axis.set_yticks([])
             key = analysis.shown[what]
             axis.set_title(f"{what}: trial {key}, {title}" if values is one.information else title, fontsize=11)
             axis.tick_params(axis="x", rotation=0)
             axis.tick_params(axis="y", rotation=0)
-    # Each heat map of seaborn draws the whole figure to see whether labels overlap, so the layout comes last.
-    figure.set_layout_engine("constrained")
     return figure
 
 
 @report_figure(60, "Rank correlations between metrics. Each replica of each complete trial counts as one model.")
 def agreement(analysis: Analysis) -> Figure | None:
     """Draw the rank correlations between the metrics over all models."""
-    table = Judged(analysis).correlations
+    table = judged_of(analysis).correlations
     if table.empty:
         return None
     names = [str(name).removeprefix("test/") for name in table.columns]
     side = 2.6 + 0.46 * len(names)
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    sns.heatmap(
-        table.set_axis(names, axis=0).set_axis(names, axis=1),
-        ax=axis,
-        cmap="vlag",
-        vmin=-1,
-        vmax=1,
-        annot=True,
-        fmt=".1f",
-        annot_kws={"size": 8},
-        square=True,
-        cbar_kws={"label": "Spearman's rho over the models"},
-    )
+    named = table.set_axis(names, axis=0).set_axis(names, axis=1)
+    _draw_table(axis, named, ".1f", "vlag", (-1, 1), 8, "Spearman's rho over the models")
+    axis.set_aspect("equal")
     axis.tick_params(axis="x", rotation=50)
     plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
     axis.tick_params(axis="y", rotation=0)
@@ -163,9 +178,8 @@ def heat_map(analysis: Analysis) -> Figure | None:
         table = cells.assign(value=analysis.complete[metric]).pivot_table(
             index=second, columns=first, values="value", observed=False, dropna=False
         )
-        sns.heatmap(table.iloc[::-1], ax=axis, cmap=COLOURS, annot=True, fmt=".3g", cbar_kws={"label": metric})
+        _draw_table(axis, table.iloc[::-1], ".3g", COLOURS, label=metric)
         axis.set(xlabel=first, ylabel=second, title=metric)
-        axis.grid(visible=False)
         axis.tick_params(axis="x", rotation=30)
         axis.tick_params(axis="y", rotation=0)
     return figure

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ MOST_LINES = 16
 
 
 Draw = Callable[[Analysis], Figure | None]
+Cut = Callable[[Analysis], str]
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,32 @@ class ReportFigure:
     name: the name of its PNG file, without ending.
     caption: the sentence below it.
     draw: the function that draws it, or returns None where it has nothing to show.
+    cut: the function that says what it leaves out of a large study, after the caption; "" where it has all.
     """
 
     place: int
     name: str
     caption: str
     draw: Draw
+    cut: Cut
 
 
-def report_figure(place: int, caption: str) -> Callable[[Draw], ReportFigure]:
+def report_figure(place: int, caption: str, cut: Cut = lambda _: "") -> Callable[[Draw], ReportFigure]:
     """Register a function of the analysis as a figure, named like the function."""
-    return lambda draw: ReportFigure(place, draw.__name__, caption, draw)
+    return lambda draw: ReportFigure(place, draw.__name__, caption, draw, cut)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Lay a figure out, write it as PNG, and forget it.
+
+    Matplotlib would lay it out twice while it writes, which takes longer than drawing.
+    """
+    figure.set_dpi(DPI)
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
 
 
 def error_bars(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:

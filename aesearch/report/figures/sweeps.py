@@ -12,20 +12,32 @@ from matplotlib.figure import Figure
 
 from aesearch.report.analysis import Analysis
 from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colouring, error_bars, label_log, report_figure
+from aesearch.report.limits import MOST_METRICS
 
 # The baseline that is drawn beside a metric: its own metric, and its label.
 BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
 
-@report_figure(20, "Each metric on test against each swept parameter. The circle marks the knee or the best trial.")
-def sweeps(analysis: Analysis) -> Figure | None:
-    """Draw every metric on test against every parameter."""
+def _metrics(analysis: Analysis) -> list[str]:
+    """List the metrics on test that no other figure shows, and the headlines."""
     hidden = {"test/loss", "test/bce", *(baseline for baseline, _ in BASELINES.values())}
     hidden |= {metric for members in _families(analysis).values() for _, metric in members}
     # The figure of normalised scores shows the metrics of a protocol, so they are left out here.
     hidden |= set(analysis.tested) - set(analysis.bare) - set(analysis.headlines)
-    metrics = [m for m in analysis.tested if m not in hidden]
-    parameters = analysis.parameters
+    return [metric for metric in analysis.tested if metric not in hidden]
+
+
+def _cut(analysis: Analysis) -> str:
+    count = len(_metrics(analysis))
+    return f"{MOST_METRICS} of {count} metrics are drawn; trials.csv has all." if count > MOST_METRICS else ""
+
+
+@report_figure(
+    20, "Each metric on test against each swept parameter. The circle marks the knee or the best trial.", cut=_cut
+)
+def sweeps(analysis: Analysis) -> Figure | None:
+    """Draw every metric on test against every parameter."""
+    metrics, parameters = _metrics(analysis)[:MOST_METRICS], analysis.main_parameters
     size = (max(5.5, 4.2 * len(parameters)), 2.6 * len(metrics))
     figure, axes = plt.subplots(
         len(metrics), len(parameters), figsize=size, layout="constrained", squeeze=False, sharex="col", sharey="row"
@@ -75,7 +87,7 @@ def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:
 
 def _named(analysis: Analysis, row: "pd.Series[Any]") -> str:
     """Name a trial by its parameters."""
-    values = {parameter: row[f"param:{parameter}"] for parameter in analysis.parameters}
+    values = {parameter: row[f"param:{parameter}"] for parameter in analysis.main_parameters}
     return ", ".join(f"{p} = {v:.3g}" if isinstance(v, float) else f"{p} = {v}" for p, v in values.items())
 
 
