@@ -1,6 +1,7 @@
 """Who may import whom: the arrows of the design, read from the code."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,14 @@ def test_each_platform_has_one_room(library, room):
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library)
     }
     assert importing == {room}
+
+
+def test_only_the_moment_of_an_event_is_read_from_a_clock_that_jumps():
+    """Durations and time limits are of clocks that only go forward: time.monotonic, time.perf_counter."""
+    moments = re.compile(r"\btime\.time(_ns)?\(|datetime\.(now|utcnow|today)\(|\bfrom time import")
+    lines = [line for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines() if moments.search(line)]
+    assert len(lines) >= 3
+    assert [line for line in lines if '"time_ms": ' not in line] == []
 
 
 @pytest.mark.parametrize("code", ["import aesearch", "from aesearch.__main__ import make_parser; make_parser()"])

@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.utils import get_num_cpus
 
 from aesearch.errors import UserError
 from aesearch.search.ray_watch import watched
+from aesearch.search.surroundings import check_open_files, check_temporary
 from aesearch.study import Study
 
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
@@ -28,21 +31,21 @@ class Where:
     """A place to run a study.
 
     address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
-    Ray may print. lost: called from another thread with the name of a process that a Ray of its own has lost, and
-    whether it was asked to end; None where nothing is to be done.
+    Ray may print. lost: called from another thread with the folder of Ray's session, the name of a process that a Ray
+    of its own has lost, and whether it was asked to end; None where nothing is to be done.
     """
 
     address: str | None
     data: Path
     verbose: bool = False
-    lost: Callable[[str, bool], object] | None = None
+    lost: Callable[[Path, str, bool], object] | None = None
 
 
 @contextmanager
-def connected(where: Where) -> Any:
+def connected(where: Where, study: Study) -> Any:
     """Connect to Ray, and start one where there is none.
 
-    Raises UserError where it cannot be reached.
+    Raises UserError where it cannot be reached, or where limits of this process are too low to start one.
     """
     # Without an address Ray would join any cluster that was started on this machine.
     options: dict[str, Any] = {"address": where.address or os.environ.get("RAY_ADDRESS", "local")}
@@ -52,18 +55,24 @@ def connected(where: Where) -> Any:
         options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    started = not ray.is_initialized()
+    started, lost = not ray.is_initialized(), None
     if started:
+        if options["address"] == "local":
+            cpus = int(get_num_cpus())
+            check_open_files(cpus, min(study.max_concurrent or cpus, int(cpus / study.cpus)))
+            check_temporary()
         try:
             _probe(options["address"])
             with handler_kept(signal.SIGTERM):
-                ray.init(**options)
+                started_ray: Any = ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"Ray cannot be reached at {options['address']}: {' '.join(str(error).split())[:300]}"
             ) from error
+        if where.lost and options["address"] == "local":
+            lost = partial(where.lost, Path(started_ray.address_info["session_dir"]))
     try:
-        with watched(where.lost if started and options["address"] == "local" else None):
+        with watched(lost):
             yield
     finally:
         if started:

@@ -13,7 +13,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from aesearch.errors import UserError
-from aesearch.search.budgets import Budget, check_room
+from aesearch.search.budgets import Budget
 from aesearch.search.cluster import Where, connected, handler_kept, resources, sigterm_as_sigint, threads
 from aesearch.search.keeper import keeping
 from aesearch.search.kept_models import KeptModels
@@ -29,6 +29,7 @@ from aesearch.search.searcher import (
     Trials,
     record_of,
 )
+from aesearch.search.surroundings import check_folder
 from aesearch.search.values import Outcome, Place, Task
 from aesearch.search.worker import run_trial
 from aesearch.study import Plateau, Rule, Study
@@ -77,7 +78,7 @@ def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) ->
         return Ended.FINISHED
     # The study file's own classes and functions go to the workers by value: they cannot import it.
     cloudpickle.register_pickle_by_value(ledger.study.module)
-    with connected(where), sigterm_as_sigint(), budget.running(), keeping(ledger.folder) as keeper:
+    with connected(where, ledger.study), sigterm_as_sigint(), budget.running(), keeping(ledger.folder) as keeper:
         for key in ledger.trials():
             budget.ended(ledger.record(key).folder, [])
         end = _work_off(Trials(ledger), where, keeper, listener)
@@ -94,7 +95,7 @@ def _work_off(queue: Queue, where: Where, keeper: str, listener: Listener) -> En
         if not broken:
             # After SIGINT fit() returns normally, and something is left.
             return Ended.INTERRUPTED if queue.left else Ended.FINISHED
-        check_room(queue.ledger.folder, broken)
+        check_folder(queue.ledger.folder, broken)
         if not searcher.live:
             raise RuntimeError(broken)
         lost = _lost(queue, searcher, broken)
