@@ -208,14 +208,21 @@ def fault(name: str) -> Callable[[Callable[[Place], tuple[Ended, Place]]], None]
     return add
 
 
-@fault("ulimit -n 64")
-def _(place: Place) -> tuple[Ended, Place]:
-    return replace(place, limits=((resource.RLIMIT_NOFILE, 64),)).run(), place
+def limited(place: Place, limit: int, value: int, named: str, unit: int) -> tuple[Ended, Place]:
+    """Run with a limit that is too low, then with the one that the error names."""
+    ended = replace(place, limits=((limit, value),)).run()
+    found = re.search(named, " ".join(ended.said))
+    return ended, replace(place, limits=((limit, unit * int(found[1])),)) if found else place
 
 
-@fault("ulimit -v, 4 GB")
+@fault("ulimit -n 64, then what is asked for")
 def _(place: Place) -> tuple[Ended, Place]:
-    return replace(place, limits=((resource.RLIMIT_AS, 4 << 30),)).run(), place
+    return limited(place, resource.RLIMIT_NOFILE, 64, r"ulimit -n (\d+)", 1)
+
+
+@fault("ulimit -v of 4 GB, then what is asked for")
+def _(place: Place) -> tuple[Ended, Place]:
+    return limited(place, resource.RLIMIT_AS, 4 * 10**9, r"allowed (\d+) GB", 10**9)
 
 
 def stored(place: Place) -> Place:
