@@ -1,5 +1,6 @@
 """What goes wrong around a study: limits of the shell, disks that are full or read-only, a stop of its processes."""
 
+import gc
 import resource
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import time
 import psutil
 import pytest
 from helpers.disks import disk, fill, remount
+from helpers.small import TINY
 
+from aesearch.datasets import contents_checked
 from aesearch.errors import UserError
 from aesearch.search.state import take_lock
 from aesearch.search.surroundings import FILES, check_folder, check_temporary
@@ -89,6 +92,15 @@ def test_a_read_only_folder_is_one_line(here, in_tmp, option):
     assert done.stderr.startswith(f"aesearch: Read-only file system: {folder}/")
     assert done.stderr.endswith("; mend that, and give the same command again\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_data_load_from_a_read_only_folder_that_has_them(in_tmp):
+    with disk(in_tmp / "disk", "64m") as folder:
+        digest = TINY.load(folder).digest()
+        gc.collect()
+        remount(folder, "ro")
+        with contents_checked():
+            assert TINY.load(folder).digest() == digest
 
 
 LIMITED = """
