@@ -28,6 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         say(f"aesearch: {error}", out=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Of the machine, and not of this program: a disk that is full or read-only, a file that may not be read.
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        say(f"aesearch: {what}; mend that, and give the same command again", out=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         say("aesearch: interrupted", out=sys.stderr)
         return 130

@@ -81,6 +81,14 @@ def test_every_ray_is_started_by_one_function():
     assert [path.name for path in files if starts.search(path.read_text())] == ["cluster.py"]
 
 
+def test_only_the_moment_of_an_event_is_read_from_a_clock_that_jumps():
+    """Durations and time limits are of clocks that only go forward: time.monotonic, time.perf_counter."""
+    moments = re.compile(r"\btime\.time(_ns)?\(|datetime\.(now|utcnow|today)\(|\bfrom time import")
+    lines = [line for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines() if moments.search(line)]
+    assert len(lines) >= 3
+    assert [line for line in lines if '"time_ms": ' not in line] == []
+
+
 @pytest.mark.parametrize("code", ["import aesearch", "from aesearch.__main__ import make_parser; make_parser()"])
 def test_importing_and_parsing_load_nothing_heavy(code):
     script = f"import sys; {code}; print({{'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'numpy'}} & set(sys.modules))"

@@ -17,6 +17,7 @@ from aesearch.commands.report import register_knee, write_report
 from aesearch.errors import UserError
 from aesearch.escapes import say
 from aesearch.rights import private_files, shared_files
+from aesearch.search.surroundings import check_address_space, check_folder
 
 if TYPE_CHECKING:
     from aesearch.search.budgets import Budget
@@ -57,6 +58,7 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
 
     Raises UserError before any training.
     """
+    check_address_space()
     study = overridden(options)
     if options.fork:
         study = _forked(study, options.fork)
@@ -82,9 +84,18 @@ def _prepared(options: argparse.Namespace) -> Iterator[Job]:
             _ask(replace(study, max_concurrent=1) if options.no_ray else study, data, ledger.total)
         tracker = Tracker(options.tracking_uri, ledger.describe(), ledger.folder / "trials")
         tracker.open()
+        if tracker.sender.earlier and not options.fresh:
+            what = f"it begins anew in {ledger.folder}, but MLflow knows an earlier one"
+            say(f"{study.name}: {what}; if its folder was moved, name the new place with --home")
         budget = Budget(options.time_budget, options.disk_budget)
         where = Where(options.address, data, options.verbose, options.no_ray, _restarting(study.name, options))
         yield Job(options, ledger, tracker, where, budget)
+    except UserError:
+        raise
+    except Exception as error:
+        # Whatever it was, it is a folder that cannot be written any more.
+        check_folder(ledger.folder, str(error))
+        raise
     finally:
         ledger.close()
 
@@ -219,7 +230,7 @@ def _report(job: Job) -> None:
     say(f"report: {page}", f"MLflow: {shown_by}")
 
 
-def _restarting(name: str, options: argparse.Namespace) -> Callable[[str, bool], None] | None:
+def _restarting(name: str, options: argparse.Namespace) -> Callable[[Path, str, bool], None] | None:
     """Make a function that begins this process anew when its Ray is lost.
 
     It ends the process where Ray was asked to end. The state on disk is as after a SIGKILL, from which the same command
@@ -231,18 +242,15 @@ def _restarting(name: str, options: argparse.Namespace) -> Callable[[str, bool],
         return None
     begun, restarts = time.monotonic(), int(os.environ.get(RESTARTS, 0))
 
-    from aesearch.search.cluster import ray_folder
-
-    def restart(lost: str, asked: bool) -> None:
+    def restart(session: Path, lost: str, asked: bool) -> None:
         if asked:
             # A signal to all processes of a job, as schedulers send it, or ``ray stop``.
             say(f"{name}: interrupted; the same command goes on")
             sys.stdout.flush()
             os._exit(130)
         if restarts == MOST_RESTARTS:
-            logs = f"see its logs in {ray_folder()}"
-            text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; {logs}"
-            say(f"aesearch: {text}, and the same command goes on", out=sys.stderr)
+            text = f"Ray must stay alive, but its process {lost} ended {restarts + 1} times; see its logs in {session}"
+            say(f"aesearch: {text}/logs, and the same command goes on", out=sys.stderr)
             sys.stdout.flush()
             os._exit(2)
         say(f"{name}: Ray's process {lost} ended; Ray is started again and the study goes on")

@@ -3,22 +3,16 @@
 When either is used up, the study stops as after Ctrl-C.
 """
 
-import errno
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from os import getpid, kill, strerror
+from os import getpid, kill
 from pathlib import Path
 from signal import SIGINT
 from threading import Timer
 
-from aesearch.errors import UserError
-
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-NO_ROOM = strerror(errno.ENOSPC)
-LEAST_ROOM = 64 * 1024  # bytes that the ledger needs to say how a trial ended
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -39,18 +33,6 @@ def size(text: str) -> int:
     if not match or not float(match[1]) > 0:
         raise ValueError(f"must be a size such as 20GB, 500MB or 1TiB, but got {text!r}")
     return int(float(match[1]) * BYTES[match[2]])
-
-
-def check_room(folder: Path, broken: str = "") -> None:
-    """Raise UserError where the disk of ``folder`` is full.
-
-    broken: text of the error that broke the search; it may say that the disk was full then.
-    """
-    if NO_ROOM in broken or shutil.disk_usage(folder).free < LEAST_ROOM:
-        raise UserError(
-            f"a study must have room to write, but the disk of {folder} is full; free some, and the same command goes "
-            "on with what is missing"
-        )
 
 
 @dataclass

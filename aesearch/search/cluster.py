@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import ray
 import torch
 from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
+from ray._private.utils import get_num_cpus
 
 from aesearch.errors import UserError
 from aesearch.rights import OTHERS, private_files
 from aesearch.search.ray_watch import watched
+from aesearch.search.surroundings import check_open_files, check_temporary
 from aesearch.study import Study
 
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
@@ -35,22 +38,22 @@ class Where:
 
     address: of Ray; None for $RAY_ADDRESS, else for a Ray of its own. data: folder of the data sets. verbose: whether
     Ray may print. alone: whether trials run in this process, one at a time, without any Ray. lost: called from another
-    thread with the name of a process that a Ray of its own has lost, and whether it was asked to end; None where nothing
-    is to be done.
+    thread with the folder of Ray's session, the name of a process that a Ray of its own has lost, and whether it was
+    asked to end; None where nothing is to be done.
     """
 
     address: str | None
     data: Path
     verbose: bool = False
     alone: bool = False
-    lost: Callable[[str, bool], object] | None = None
+    lost: Callable[[Path, str, bool], object] | None = None
 
 
 @contextmanager
-def connected(where: Where) -> Any:
+def connected(where: Where, study: Study) -> Any:
     """Connect to Ray, and start one where there is none.
 
-    Raises UserError where it cannot be reached.
+    Raises UserError where it cannot be reached, or where limits of this process are too low to start one.
     """
     # Without an address Ray would join any cluster that was started on this machine.
     address = where.address or os.environ.get("RAY_ADDRESS", "local")
@@ -59,18 +62,26 @@ def connected(where: Where) -> Any:
         options |= {"log_to_driver": False, "logging_level": logging.CRITICAL}
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    started = not ray.is_initialized()
+    started, lost = not ray.is_initialized(), None
     if started:
+        if address == "local":
+            cpus = int(get_num_cpus())
+            check_open_files(cpus, min(study.max_concurrent or cpus, int(cpus / study.cpus)))
+            check_temporary()
         try:
             _probe(address)
             with handler_kept(signal.SIGTERM):
-                start_local(**options) if address == "local" else ray.init(address, **options)
+                if address == "local":
+                    session = start_local(**options)
+                    lost = where.lost and partial(where.lost, session)
+                else:
+                    ray.init(address, **options)
         except UserError:
             raise
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"Ray cannot be reached at {address}: {' '.join(str(error).split())[:300]}") from error
     try:
-        with watched(where.lost if started and address == "local" else None):
+        with watched(lost):
             yield
     finally:
         if started:
@@ -78,8 +89,8 @@ def connected(where: Where) -> Any:
                 ray.shutdown()
 
 
-def start_local(**options: Any) -> None:
-    """Start a Ray that only this user of this machine can use.
+def start_local(**options: Any) -> Path:
+    """Start a Ray that only this user of this machine can use; return the folder of its session.
 
     options: more of ``ray.init``.
     Raises UserError where the folder of its files is not this user's own.
@@ -88,13 +99,14 @@ def start_local(**options: Any) -> None:
     os.environ.pop("RAY_AUTH_MODE", None)
     _protect_token()
     with private_files(), _on_loopback():
-        ray.init(
+        started: Any = ray.init(
             "local",
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=str(ray_folder()),
             **options,
         )
+    return Path(started.address_info["session_dir"])
 
 
 def ray_folder() -> Path:

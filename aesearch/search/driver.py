@@ -15,7 +15,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from aesearch.errors import UserError
 from aesearch.search.alone import run_alone
-from aesearch.search.budgets import Budget, check_room
+from aesearch.search.budgets import Budget
 from aesearch.search.cluster import Where, connected, handler_kept, resources, sigterm_as_sigint, threads
 from aesearch.search.keeper import Keeper, keeping
 from aesearch.search.kept_models import KeptModels
@@ -32,6 +32,7 @@ from aesearch.search.searcher import (
     record_of,
 )
 from aesearch.search.state import session_of
+from aesearch.search.surroundings import check_folder
 from aesearch.search.values import Outcome, Place, Task
 from aesearch.search.worker import run_trial
 from aesearch.study import Plateau, Rule, Study
@@ -96,7 +97,7 @@ def _keeper(ledger: Ledger, where: Where) -> Iterator[Keeper | str]:
     if where.alone:
         yield Keeper(ledger.folder, session_of(ledger.folder))
         return
-    with connected(where), keeping(ledger.folder) as name:
+    with connected(where, ledger.study), keeping(ledger.folder) as name:
         yield name
 
 
@@ -108,7 +109,7 @@ def _work_off(queue: Queue, where: Where, keeper: Keeper | str, listener: Listen
         if not broken:
             # After SIGINT fit() returns normally, and something is left.
             return Ended.INTERRUPTED if queue.left else Ended.FINISHED
-        check_room(queue.ledger.folder, broken)
+        check_folder(queue.ledger.folder, broken)
         if not searcher.live:
             raise RuntimeError(broken)
         lost = _lost(queue, searcher, broken)

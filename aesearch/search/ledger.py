@@ -38,6 +38,7 @@ from aesearch.errors import UserError
 from aesearch.records import Record, medians, write_json
 from aesearch.search.first_points import first_points
 from aesearch.search.state import code_version, take_lock
+from aesearch.search.surroundings import check_folder
 from aesearch.search.trial_table import TrialTable
 from aesearch.search.values import Outcome, Place
 from aesearch.study import Study, check_spec
@@ -84,6 +85,7 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder)
         try:
+            check_folder(folder)
             ledger = cls(study, folder, lock, TrialTable.open(study, folder / "ledger.db"))
             ledger._check_spec()
             for key in ledger.trials():

@@ -13,8 +13,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from aesearch.records import Record
-from aesearch.search.budgets import check_room
 from aesearch.search.ledger import Ledger
+from aesearch.search.surroundings import check_folder
 from aesearch.search.values import Outcome, Place, Progress, Task
 from aesearch.study import Judge
 from aesearch.train import TrainConfig
@@ -151,12 +151,12 @@ class QueueSearcher(Searcher):
         task = self.live.pop(trial_id)
         del self.shares[trial_id]
         outcome = self._outcome(task.place, told)
+        if outcome is None or outcome.state == "FAIL":
+            # The trial may not be to blame: then it is tried again once that is mended.
+            check_folder(self.queue.ledger.folder, outcome.reason if outcome else "")
         if outcome is None:
             self.attempts.again.append(task)
         else:
-            if outcome.state == "FAIL":
-                # The trial is not to blame: it is tried again once there is room.
-                check_room(self.queue.ledger.folder, outcome.reason)
             self.queue.tell(task.place, outcome)
         self._notify(task.place.key)
         if outcome is not None:

@@ -8,7 +8,6 @@ import gc
 import math
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from aesearch.records import epoch_line, failure_of, join_replicas, medians, sum
 from aesearch.rights import shared_files
 from aesearch.search.handover import Handover
 from aesearch.search.keeper import SupersededError
+from aesearch.search.time_limit import limited
 from aesearch.search.values import Outcome, Progress, Task
 from aesearch.train import (
     Checkpoint,
@@ -38,7 +38,6 @@ from aesearch.train import (
     write_checkpoint,
 )
 
-LAST_SECONDS = 60.0  # that a process which hangs gets to hand over why, before it is ended from outside Python
 SCRATCH = "aesearch-"  # begin of the names of scratch folders, which a process id follows
 
 
@@ -211,7 +210,7 @@ def _plateau(task: Task, before: Sequence[Mapping[str, Any]]) -> Callable[[Mappi
 def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Iterator[Epoch]:
     """Pass ``epochs`` on, and end this process where none ends in ``seconds``.
 
-    Its stacks are handed over first.
+    Its stacks are handed over first. Time in which the process itself is stopped, as by Ctrl-Z, does not count.
     """
     if seconds == math.inf:
         yield from epochs
@@ -224,23 +223,12 @@ def _watched(epochs: Iterator[Epoch], seconds: float, handover: Handover) -> Ite
             handover.failure(f"hung: no epoch ended within {seconds:g} s", file.read())
         os._exit(1)
 
-    timer = threading.Timer(seconds, end)
-    try:
-        while True:
-            timer = threading.Timer(seconds, end)
-            timer.daemon = True
-            timer.start()
-            # Code that never lets another thread of Python run is ended by this.
-            faulthandler.dump_traceback_later(seconds + LAST_SECONDS, exit=True)
+    while True:
+        with limited(seconds, end):
             epoch = next(epochs, None)
-            timer.cancel()
-            faulthandler.cancel_dump_traceback_later()
-            if epoch is None:
-                return
-            yield epoch
-    finally:
-        timer.cancel()
-        faulthandler.cancel_dump_traceback_later()
+        if epoch is None:
+            return
+        yield epoch
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Spec of a study: all that must stay the same while the study continues.
 
 The ledger keeps it, and each call of ``run`` compares the study file with it. It has the metrics, the bounds, the early
-stopping, the space, all fields of 64 sampled configurations, and those constants of the protocols that decide the
-measured metrics. The amount of training is no part of it: ``n_trials``, and the replicas that ``Adaptive`` adds after
-the search.
+stopping, the space, all fields of 64 sampled configurations, the study file's own code in them, and those constants of
+the protocols that decide the measured metrics. The amount of training is no part of it: ``n_trials``, and the replicas
+that ``Adaptive`` adds after the search.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ from aesearch.errors import UserError
 from aesearch.protocols import Protocol, estimator
 from aesearch.scores import CodeScore, Disentanglement
 from aesearch.study.first_spec import first_changes, first_rule
+from aesearch.study.own_code import changed_line, own_code
 from aesearch.study.study import Study
 from aesearch.train.description import (
     ABSENT,
@@ -42,6 +43,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "protocols": {
             name: _describe_protocol(protocol, metrics) for name, (protocol, metrics) in _measured(study).items()
         },
+        "code": _code(study),
         "configurations": [describe(config) for _, config in study.probes],
     }
 
@@ -68,6 +70,11 @@ def check_spec(study: Study, known: Mapping[str, Any] | None) -> dict[str, Any]:
                 "start a new study from it with --fork NAME, or start over with --fresh, which moves the old one aside"
             )
     return describe_study(study)
+
+
+def _code(study: Study) -> dict[str, str]:
+    """Find the study file's own code that its configurations train with."""
+    return own_code(study.source()["file_text"], study.module.__name__, tuple(config for _, config in study.probes))
 
 
 def _asked(study: Study) -> dict[str, str]:
@@ -116,6 +123,11 @@ def _changes(study: Study, written: Mapping[str, Any]) -> Iterator[Change]:
         if known["space"].get(name) != space.get(name):
             yield Change(f"space.{name}", known["space"].get(name, ABSENT), space.get(name, ABSENT))
     yield from _protocol_changes(known["protocols"], study)
+    code = _code(study)
+    # Specs of earlier releases have no code: it counts from now on. A notebook's cannot be read.
+    for name, was in known.get("code", {}).items() if study.path else ():
+        if differs := changed_line(was, code.get(name, "")):
+            yield Change(f"the code of {name}", *differs)
     yield from _configuration_changes(known["configurations"], study, same_space=known["space"] == space)
 
 

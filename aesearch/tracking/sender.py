@@ -53,12 +53,14 @@ class Sender:
     Every method may raise what is in LOST.
     info: what the parent run says of the study, from ``Ledger.describe``. records: the folder of the trials' records.
     runs: the identifier of each trial's run, by key.
+    earlier: how many studies of the same name MLflow had when this one was begun now; 0 where it goes on.
     """
 
     uri: str
     info: dict[str, Any]
     records: Path
     runs: dict[int, str] = field(default_factory=dict)
+    earlier: int = 0
     _ends: dict[int, int | None] = field(default_factory=dict)
     _scores: dict[int, str] = field(default_factory=dict)
     _epochs: dict[int, int] = field(default_factory=dict)
@@ -165,6 +167,7 @@ class Sender:
             self._client.update_run(parent, status="RUNNING")
         else:
             others = search(self._client, self._experiment, f"tags.`{STUDY_TAG}` LIKE '%'")
+            self.earlier = len(others)
             place = 1 + max(map(begun, others), default=0)
             parent = self._make_run(self.info["name"], self.tags | {STUDY_TAG: identity, BEGUN_TAG: str(place)})
         self._client.log_dict(parent, self.info, "study.json")

@@ -5,7 +5,8 @@ import os
 import re
 import sqlite3
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from aesearch.errors import UserError
 from aesearch.tracking.addresses import masked, parse, shown
@@ -25,6 +26,7 @@ DATABASES = ("postgresql", "mysql", "mssql")
 PARENT, STUDY_TAG, KEY_TAG, STATE_TAG = "mlflow.parentRunId", "aesearch.study", "aesearch.trial", "aesearch.state"
 # A file for each version of a store's tables.
 SCHEMAS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"  # of its connections to a database, in MLflow's environment
 BEGUN_TAG = "aesearch.begun"  # of a study's run, how many of its name were begun before: clocks go back
 # Of a trial's end, what MLflow calls it.
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -39,9 +41,27 @@ def open_client(uri: str) -> MlflowClient:
     _check_uri(uri)
     try:
         create_store(uri)
-        return MlflowClient(located(uri))
+        with _file_reopened(uri):
+            return MlflowClient(located(uri))
     except (ArgumentError, ImportError) as error:
         raise UserError(f"MLflow's store {shown(uri)} cannot be opened: {first_line(error, uri)}") from None
+
+
+@contextmanager
+def _file_reopened(uri: str) -> Iterator[None]:
+    """Let MLflow open a SQLite file anew for each of its sessions.
+
+    That holds for stores that are opened in this context. A connection that is kept would go on with a file that was
+    deleted.
+    """
+    before = os.environ.get(POOL)
+    if uri.startswith(SQLITE) and before is None:
+        os.environ[POOL] = "NullPool"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(POOL, None)
 
 
 def located(uri: str) -> str:
@@ -166,17 +186,34 @@ def first_line(error: BaseException, uri: str) -> str:
 
     uri: the address of the store that the error is about.
     """
-    line = (masked(str(error), uri).strip().splitlines() or [type(error).__name__])[0]
+    line = (masked(_own_words(error), uri).strip().splitlines() or [type(error).__name__])[0]
     # Of an address that does not answer, without what each library on the way has to say.
     cause = re.search(r"\(Caused by \w+\(.*?: (.+?)[\"']?\)+$", line)
     return (cause[1] if cause else line)[:300]
+
+
+def _own_words(error: BaseException) -> str:
+    """Find what a database itself said.
+
+    What SQLAlchemy and MLflow put around it begins with advice to programmers and has the whole statement with its
+    parameters.
+    """
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, DBAPIError) and cause.orig is not None:
+            return str(cause.orig)
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def unreachable(uri: str, error: Exception) -> UserError:
     """Make the error of a store that must answer now and does not."""
     if isinstance(error, UserError):
         return error
-    return UserError(f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error, uri)}")
+    return UserError(
+        f"MLflow's store must be reachable, but {shown(uri)}: {first_line(error, uri)}; mend it, or name another by "
+        "--tracking-uri, which gets all that the records hold"
+    )
 
 
 def search(client: MlflowClient, experiment: str, filter_string: str) -> list[Run]:

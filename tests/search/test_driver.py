@@ -368,10 +368,11 @@ def test_ctrl_c_works_again_after_a_search(in_tmp, data_root):
 
 
 SHUT_DOWN = """
-import gc, threading, time
+import gc, sys, threading, time
 from pathlib import Path
 import ray
 from aesearch.search.cluster import Where, connected
+from aesearch.study import load_study
 
 shutting_down, collected, ended = threading.Event(), [], threading.Event()
 
@@ -389,7 +390,7 @@ def work():
 ray.shutdown = shut_down
 gc.callbacks.append(lambda phase, _: collected.append(phase) if shutting_down.is_set() else None)
 gc.set_threshold(10)
-with connected(Where("local", Path())):
+with connected(Where("local", Path()), load_study(Path(sys.argv[1]))):
     threading.Thread(target=work).start()
     kept = [ray.put(1)]
     kept.append(kept)
@@ -401,7 +402,8 @@ print(len(collected), gc.isenabled())
 
 def test_no_garbage_is_collected_while_ray_shuts_down():
     """A reference of Ray's that another thread collects just then ends the process, with no word of Python's."""
-    done = subprocess.run([sys.executable, "-c", SHUT_DOWN], capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-c", SHUT_DOWN, str(Path(__file__).parents[2] / "studies" / "beta_sweep.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["0", "True"]), done.stderr
 
 

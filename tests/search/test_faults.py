@@ -20,6 +20,7 @@ from helpers.stores import new_store
 from mlflow import MlflowClient
 
 from aesearch import ASHA, Minimize, Sprites, Study, TrainConfig
+from aesearch.errors import UserError
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.search.cluster import Where
@@ -372,4 +373,26 @@ def test_a_keeper_that_is_killed_costs_nothing(in_tmp, data_root, whole):
     assert ledger.counts() == {"COMPLETE": 3}
     assert [ledger.record(key).read("worker.json")["attempts"] for key in range(3)] == [1, 1, 1]
     for one, expected in zip(table(uri, "keeper"), whole, strict=True):
+        assert one.to_csv() == expected.to_csv()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_home_that_is_moved_while_its_study_runs_loses_nothing(in_tmp, data_root, whole, monkeypatch):
+    home, away, report = in_tmp / "home", in_tmp / "away", Ledger.report
+
+    def moving(self: Ledger, key: int, value: float, epoch: int) -> None:
+        report(self, key, value, epoch)
+        if key == 1 and epoch == 3:
+            home.rename(away)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "report", moving)
+        with pytest.raises(UserError, match=f"{home}/moved was moved or removed; put it back, or name its new place"):
+            search(study("moved"), in_tmp, data_root)
+    # As the end of its driver's process would.
+    (away / "moved" / "lock").unlink()
+    away.rename(home)
+    ledger, uri = search(study("moved"), in_tmp, data_root)
+    assert ledger.counts() == {"COMPLETE": 3}
+    for one, expected in zip(table(uri, "moved"), whole, strict=True):
         assert one.to_csv() == expected.to_csv()

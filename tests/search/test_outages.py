@@ -3,8 +3,6 @@
 Workers that are killed, hang or eat all memory are in test_faults.py; damaged state in test_recovery.py.
 """
 
-import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.command_line import STUDY, finished
+from helpers.disks import disk, remount
 from helpers.searching import search
 from helpers.small import TINY
 
@@ -137,13 +136,8 @@ def test_a_trial_is_the_same_first_and_last_in_one_process(in_tmp, data_root):
 @pytest.fixture
 def small_disk(in_tmp) -> Iterator[Path]:
     """A disk with room for one trial and a half, mounted where a study has its state."""
-    folder = in_tmp / ".aesearch"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with disk(in_tmp / ".aesearch", "700k") as folder:
+        yield folder
 
 
 @pytest.mark.slow
@@ -160,7 +154,7 @@ def test_a_study_on_a_full_disk_goes_on_once_there_is_room(small_disk, in_tmp, h
     )
     before = {name: (small_disk / "small/trials" / name / "result.json").read_bytes() for name in finished(in_tmp)}
     assert before, "one trial had room"
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    remount(small_disk, "size=64m")
     done = here("run", "small.py")
     assert done.returncode == 0, done.stderr
     for name, content in before.items():

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from helpers.disks import disk, fill, remount
 from helpers.stores import new_store
 from helpers.tracked import INFO, track, write_trial
 from mlflow import MlflowClient
 
 from aesearch.errors import UserError
 from aesearch.tracking import Tracker, create_store, read_study, send_all
+from aesearch.tracking.sender import Sender
 
 
 def making(uri: str) -> subprocess.Popen[bytes]:
@@ -164,3 +166,42 @@ def test_a_store_that_another_process_holds_is_no_damage(sound, in_tmp):
         held.start()
         assert send_all(f"sqlite:///{path}", INFO, sound.parent / "records").trials == 0
         assert not held.is_alive()
+
+
+def test_a_store_that_is_deleted_while_a_study_runs_is_made_again(sound, in_tmp):
+    """A connection that was kept would write to the deleted file. Oracle: the table of a store that nobody deleted."""
+    path = Path(shutil.copy(sound, in_tmp / "mlflow.db"))
+    tracker = Tracker(f"sqlite:///{path}", INFO, sound.parent / "records")
+    tracker.open()
+    path.unlink()
+    tracker.close("FINISHED")
+    assert tracker.problem == ""
+    tables = [read_study(uri, "s").trials.to_csv() for uri in (tracker.uri, f"sqlite:///{sound}")]
+    assert tables[0] == tables[1]
+
+
+def test_a_store_on_a_full_disk_is_one_line_of_the_databases_own(sound, in_tmp):
+    """SQLAlchemy adds advice to programmers, the statement and all its parameters; what is missing is sent later."""
+    records = in_tmp / "records"
+    write_trial(records, 0, "COMPLETE", epochs=300)
+    with disk(in_tmp / "disk", "1200k") as folder:
+        uri = new_store(folder / "mlflow.db")
+        tracker = Tracker(uri, INFO, records)
+        tracker.open()
+        fill(folder)
+        tracker.notify(0)
+        tracker.close("KILLED")
+        assert tracker.problem == "database or disk is full"
+        with pytest.raises(UserError, match=r"mlflow.db: database or disk is full; mend it, or name another by --trac"):
+            send_all(uri, INFO, records)
+        remount(folder, "size=64m")
+        assert send_all(uri, INFO, records).trials == 1
+        assert read_study(uri, "s").trials["state"].tolist() == ["COMPLETE"]
+
+
+def test_a_study_that_begins_anew_knows_of_an_earlier_one(sound, in_tmp):
+    uri = f"sqlite:///{shutil.copy(sound, in_tmp / 'mlflow.db')}"
+    for identity, earlier in (("abc", 0), ("moved", 1), ("moved", 0), ("again", 2)):
+        sender = Sender(uri, INFO | {"identity": identity}, in_tmp / "records")
+        sender.connect()
+        assert sender.earlier == earlier
