@@ -3,6 +3,7 @@
 Workers that are killed, hang or eat all memory are in test_faults.py; damaged state in test_recovery.py.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
