@@ -1,6 +1,7 @@
-"""Run the trials of a queue in this process, one at a time, as Tune runs them in its workers.
+"""Run trials in this process, one at a time, without Ray.
 
-For a debugger or a profiler, and for machines where Ray cannot run.
+Searcher and scheduler hear what Tune would tell them. For a debugger or a profiler, and for machines
+where Ray cannot run.
 """
 
 from contextlib import suppress
@@ -15,7 +16,10 @@ from aesearch.search.worker import StoppedError, train_trial
 
 
 def run_alone(searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
-    """Run trials until the searcher has no more, or until SIGINT, after which it returns normally as Tune does."""
+    """Run trials until the searcher has no more.
+
+    After SIGINT it returns normally, as Tune does.
+    """
     with suppress(KeyboardInterrupt):
         for number in count():
             config = searcher.suggest(str(number))

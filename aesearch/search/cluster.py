@@ -90,8 +90,9 @@ def connected(where: Where, study: Study) -> Any:
 
 
 def start_local(**options: Any) -> Path:
-    """Start a Ray that only this user of this machine can use; return the folder of its session.
+    """Start a Ray that only this user of this machine can use.
 
+    Returns the folder of its session.
     options: more of ``ray.init``.
     Raises UserError where the folder of its files is not this user's own.
     """

@@ -93,7 +93,10 @@ def _answer(ledger: Ledger, where: Where, listener: Listener, budget: Budget) ->
 
 @contextmanager
 def _keeper(ledger: Ledger, where: Where) -> Iterator[Keeper | str]:
-    """Connect to Ray and run a keeper there, or make one for this process where the study runs without Ray."""
+    """Connect to Ray and run a keeper there.
+
+    Where the study runs without Ray, make one for this process.
+    """
     if where.alone:
         yield Keeper(ledger.folder, session_of(ledger.folder))
         return

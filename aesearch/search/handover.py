@@ -1,4 +1,4 @@
-"""Hand over what a trial has, from where it is trained to the keeper of its study.
+"""Hand over what a trial has to the keeper of its study.
 
 That is epochs, checkpoints, a result with its model, a failure, remarks.
 

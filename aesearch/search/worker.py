@@ -1,4 +1,6 @@
-"""Train one trial, in a Ray worker or in the driver's process, and hand over what it comes to.
+"""Train one trial, and hand over what it comes to.
+
+That is in a Ray worker or, without Ray, in the driver's own process.
 
 What a trial computes with stands in a scratch folder of this machine; the study's own folder need not be there.
 """

@@ -1,4 +1,7 @@
-"""Run a whole study with a ledger, an MLflow store, and a real Ray where the test is of what Ray does."""
+"""Run a whole study with a ledger and an MLflow store.
+
+Ray is real, and there where a test is of what it does.
+"""
 
 from pathlib import Path
 

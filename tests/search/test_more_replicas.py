@@ -14,8 +14,9 @@ from helpers.searching import search
 from helpers.small import TINY
 
 from aesearch import Adaptive, Minimize, Plateau, Study, TrainConfig
+from aesearch.discarding import discard
 from aesearch.errors import UserError
-from aesearch.model import discard, load_model
+from aesearch.model import load_model
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.scores import UDR
