@@ -7,7 +7,6 @@ import sys
 import tempfile
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,22 +98,18 @@ def at_call(name: str) -> None:
 
 
 class Done(NamedTuple):
-    """End of a process that was not killed.
-
-    passed: the places that it passed. found: what its action returned.
-    """
+    """End of a command that was not killed: the places that it passed, and what it came to."""
 
     passed: list[str]
-    found: Any
+    found: dict[str, Any]
 
 
-def forked(action: Callable[[], object], folder: Path, at: int | None = None, torn: bool = False) -> Done | None:
-    """Run ``action`` in a fork of this process, killed at a place.
+def forked(command: Command, home: Path, at: int | None = None, torn: bool = False) -> Done | None:
+    """Run a command in a fork of this process, killed at a place.
 
     Returns None if it was killed. Raises RuntimeError where it failed by itself.
     """
-    folder = folder.absolute()
-    log = folder.with_name("output.txt")
+    log = home.with_name("output.txt")
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -122,14 +117,15 @@ def forked(action: Callable[[], object], folder: Path, at: int | None = None, to
         try:
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
             os.dup2(1, 2)
-            tempfile.tempdir = str(folder.with_name("tmp"))
+            tempfile.tempdir = str(home.with_name("tmp"))
             Path(tempfile.tempdir).mkdir(exist_ok=True)
             global here
-            here = Places(folder, at, torn)
+            here = Places(home, at, torn)
             here.watch()
-            found = action()
+            command.run(home)
+            passed, here.at = list(here.passed), None
             with os.fdopen(writer, "w") as said:
-                json.dump(Done(here.passed, found), said)
+                json.dump(Done(passed, command.read(home)), said)
             status = 0
         except BaseException:
             traceback.print_exc()

