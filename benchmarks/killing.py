@@ -98,7 +98,10 @@ def at_call(name: str) -> None:
 
 
 class Done(NamedTuple):
-    """End of a command that was not killed: the places that it passed, and what it came to."""
+    """End of a command that was not killed.
+
+    passed: the places that it passed. found: what it came to.
+    """
 
     passed: list[str]
     found: dict[str, Any]
