@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-HELPERS = {"table", "server"}
+HELPERS = {"table", "server", "killing", "ledger_commands", "tracking_commands"}
 BENCHMARKS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 # Those that need neither hours, a GPU, MNIST nor processes of their own.
 SMALL = {

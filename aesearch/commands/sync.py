@@ -33,7 +33,7 @@ def sync(options: argparse.Namespace) -> int:
         info = json.loads((folder / "study.json").read_text())
         sent = send_all(options.tracking_uri, info, folder / "trials")
         results = replace(local_results(folder), runs=sent.runs)
-        if not results.trials.empty and (sent.trials or not sent.reported):
+        if not results.trials.empty and not sent.reported:
             with TemporaryDirectory() as out:
                 sent.add_report(write_report(results, Path(out)).parent)
         if sent.finished:

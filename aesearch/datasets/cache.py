@@ -4,6 +4,7 @@ NAME.npy        the array
 NAME.npy.json   its sha256, and the size and time of the file that had it
 """
 
+import glob
 import hashlib
 import json
 import mmap
@@ -103,7 +104,10 @@ def _write_note(path: Path, sha256: str, stamp: list[int]) -> None:
 
 
 def _write(path: Path, shape: tuple[int, ...], fill: Callable[[Bytes], None]) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    # Under the lock, so one name is enough: what a process that was killed has left is replaced.
+    unfinished = path.with_suffix(".tmp")
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        left.unlink(missing_ok=True)
     array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
     try:
         fill(array)

@@ -1,7 +1,6 @@
 """Files from the network, checked before anything sees them."""
 
 import hashlib
-import os
 import sys
 from http.client import HTTPException
 from pathlib import Path
@@ -17,11 +16,13 @@ PATIENCE = 60  # seconds without a byte
 def fetch(url: str, path: Path, checksum: str) -> None:
     """Download ``url`` to ``path``, where it appears whole and checked or not at all.
 
+    Only one process at a time may do so, which a lock beside ``path`` assures.
+
     checksum: that of the file, such as "sha256:..." or "md5:...".
     Raises UserError where the download fails or the checksum differs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished = path.with_name(f"{path.name}.part")
     say(f"downloading {url} to {path}", out=sys.stderr)
     try:
         found = _download(url, unfinished, checksum.partition(":")[0])

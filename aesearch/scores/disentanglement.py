@@ -224,7 +224,8 @@ class Disentanglement(CodeScore):
             return self.of_source(made.source)
         with shared_files(), FileLock(f"{path}.lock"):
             if not path.exists():
-                unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+                # Under the lock, so one name is enough: what a process that was killed has left is replaced.
+                unfinished = path.with_suffix(".tmp")
                 unfinished.write_text(json.dumps(list(self.of_source(made.source).values())))
                 unfinished.replace(path)
             # A protocol under another name has the same values, so they are read by place.

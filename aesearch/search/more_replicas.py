@@ -32,6 +32,8 @@ def parts(ledger: Ledger) -> list[Place]:
     if rule is None or ledger.left:
         return []
     known = {key: ledger.replicas(key) for key in ledger.rivals()}
+    for key, of_trial in known.items():
+        _remove_joined(ledger.record(key), len(next(iter(of_trial.values()))))
     keys = list(known)
     wanted = more([np.stack(list(known[key].values()), axis=1) * ledger.study.signs for key in keys], rule)
     found = [Place(keys[i], len(next(iter(known[keys[i]].values()))), stop) for i, stop in wanted.items()]
@@ -93,6 +95,16 @@ class Parts:
         record.close(outcome.state, outcome.reason)
         remark = f"of replicas {part.start} to {part.stop - 1} nothing came: {outcome.reason}"
         self.ledger.record(part.key).remark(remark)
+
+
+def _remove_joined(trial: Record, replicas: int) -> None:
+    """Remove what a driver that was killed has left of parts that the trial has.
+
+    replicas: the number of those that it has.
+    """
+    for folder in (trial.folder / "more").glob("[0-9]*-[0-9]*"):
+        if int(folder.name.partition("-")[0]) < replicas:
+            shutil.rmtree(folder)
 
 
 def _record(ledger: Ledger, part: Place) -> Record:

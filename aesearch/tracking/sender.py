@@ -3,6 +3,7 @@
 Sending is idempotent, in any order.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,6 +40,7 @@ from aesearch.tracking.store import (
 
 MOST_METRICS = 1000  # of one log_batch
 DISCARDED_TAG = "aesearch.discarded"
+REPORT_TAG = "aesearch.report"  # of a study's run, of which trials its report is
 INTERRUPTED = "INTERRUPTED"  # the state of a trial that was begun and is not being run
 RECORD_FILES = (
     *("trial.json", "history.jsonl", "result.json", "scores.json"),
@@ -115,10 +117,17 @@ class Sender:
     def add_report(self, folder: Path) -> None:
         """Keep the report's files at the parent run."""
         self._client.log_artifacts(self._parent, str(folder), "report")
+        # Last: a run with this tag has all files, of these trials.
+        self._client.set_tag(self._parent, REPORT_TAG, self._sent())
 
     def has_report(self) -> bool:
-        """Tell whether the parent run has the files of the report."""
-        return bool(self._client.list_artifacts(self._parent, "report"))
+        """Tell whether the parent run has a whole report of what MLflow has."""
+        return str(self._client.get_run(self._parent).data.tags.get(REPORT_TAG)) == self._sent()
+
+    def _sent(self) -> str:
+        """Make a digest of what MLflow has: how each trial ended, and its scores."""
+        known = [(key, self._ends[key], self._scores[key]) for key in sorted(self.runs)]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
     def _records(self) -> dict[int, Record]:
         """All trials that were begun, by key."""
@@ -216,10 +225,11 @@ class Sender:
 
     def _reopen(self, key: int) -> None:
         """Set the run of a trial that failed or was interrupted to running again."""
-        self._client.update_run(self.runs[key], status="RUNNING")
-        self._client.log_batch(self.runs[key], tags=[RunTag(STATE_TAG, "RUNNING")])
         if "aesearch.reason" in self._client.get_run(self.runs[key]).data.tags:
             self._client.delete_tag(self.runs[key], "aesearch.reason")
+        self._client.log_batch(self.runs[key], tags=[RunTag(STATE_TAG, "RUNNING")])
+        # Last: a run that is running has nothing left of its earlier end.
+        self._client.update_run(self.runs[key], status="RUNNING")
         self._ends[key] = None
 
     def _send_points(self, key: int, record: Record) -> int:
@@ -246,6 +256,8 @@ class Sender:
         if any(record.artifacts.iterdir()):
             write_mlmodel(record.artifacts)
             self._client.log_artifacts(run, str(record.artifacts), "model")
+        if is_discarded(record.artifacts):
+            self._discard(key, record)
         tags = [RunTag(STATE_TAG, state["state"]), *protocol_tags(record.measured())]
         if state["reason"]:
             tags.append(RunTag("aesearch.reason", state["reason"][:5000]))
@@ -338,8 +350,8 @@ class Sent:
     """Count of what was sent: trials and points.
 
     runs: of all trials. finished: whether none is to come.
-    reported: whether the study's run has the files of the report. add_report: keeps them there, from a folder; raises
-    UserError where the store is lost.
+    reported: whether the study's run has the files of a report of all that. add_report: keeps them there, from a
+    folder; raises UserError where the store is lost.
     """
 
     trials: int
