@@ -41,7 +41,7 @@ class ReportFigure:
     name: str
     caption: str
     draw: Draw
-    cut: Cut
+    cut: Cut = lambda _: ""
 
 
 def report_figure(place: int, caption: str, cut: Cut = lambda _: "") -> Callable[[Draw], ReportFigure]:
