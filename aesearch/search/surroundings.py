@@ -78,7 +78,7 @@ def check_open_files(cpus: int, trials: int) -> None:
     # Ray raises the soft limit to the hard one by itself.
     if most != resource.RLIM_INFINITY and most < needed:
         raise UserError(
-            f"a process must be allowed {needed} open files for {trials} trials at once on {cpus} CPUs, but this one "
+            f"a process must be allowed {needed} open files for trials on {cpus} CPUs, {trials} at once, but this one "
             f"is allowed {most}; raise the limit: ulimit -n {needed}"
         )
 

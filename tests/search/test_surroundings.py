@@ -30,7 +30,7 @@ def test_too_few_open_files_for_the_workers_are_refused(most, refused):
     """benchmarks/faults.py holds that a study runs with the limit that the error names."""
     code = "from aesearch.search import surroundings; surroundings.check_open_files(2, 2)"
     done = limited(resource.RLIMIT_NOFILE, most, "-c", code)
-    said = f"must be allowed 84 open files for 2 trials at once on 2 CPUs, but this one is allowed {most}; raise the "
+    said = f"must be allowed 84 open files for trials on 2 CPUs, 2 at once, but this one is allowed {most}; raise the "
     assert (said in done.stderr, done.returncode) == (refused, int(refused))
     assert FILES + 4 * (2 + 2 + 1) == 84
 
