@@ -148,8 +148,8 @@ def _best(sums: Matrix, unit: float, rng: np.random.Generator) -> Split:
     threshold, by_code = np.empty((2, len(sums), len(columns)))
     for j, of_code in enumerate(sums):
         gain = _gain(of_code, unit)
-        threshold[j] = gain.argmax(0)
-        by_code[j] = gain.max(0)
+        highest = gain.argmax(0)
+        threshold[j], by_code[j] = highest, gain[highest, columns]
     best = by_code.max(0)
     feature = (rng.random(by_code.shape) * (by_code >= best * (1 - 1e-9))).argmax(0)
     return Split(best, feature, np.where(best > 0, threshold[feature, columns], sums.shape[1]))
@@ -160,16 +160,19 @@ def _gain(sums: Matrix, unit: float) -> Matrix:
 
     sums: packed sums (bins, C) of one code in one node.
     """
+    # Moving these arrays takes most of the time, so there are three, which change in place.
     left = sums.cumsum(0)
-    n_left = np.rint(left / unit)
-    left -= n_left * unit
+    n_left = left * (1 / unit)
+    np.rint(n_left, out=n_left)
+    scratch = n_left * unit
+    left -= scratch
     n = n_left[-1]
-    # Moving these arrays takes most of the time, so they change in place.
-    left -= n_left * (left[-1] / np.maximum(n, 1))
+    left -= np.multiply(n_left, left[-1] / np.maximum(n, 1), out=scratch)
     left *= left
-    products = n_left * (n - n_left)
+    np.subtract(n, n_left, out=scratch)
+    scratch *= n_left
     left *= n
-    left /= np.maximum(products, 1, out=products)
+    left /= np.maximum(scratch, 1, out=scratch)
     return left
 
 

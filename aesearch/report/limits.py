@@ -12,6 +12,7 @@ MOST_ROWS = 200  # of a table
 MOST_PARAMETERS = 8  # of a table, a sentence or a figure
 MOST_METRICS = 12  # of the sweeps, which have a panel for each metric and parameter
 MOST_CURVES = 100  # trials of the learning curves
+MOST_NUMBERS = 600  # cells of a heat map that has a number in each
 MOST_SCORED = 40  # trials of the figure of all scores
 MOST_NAMED = 20  # trials that a sentence names
 MOST_REASONS = 10  # of failures

@@ -26,6 +26,7 @@ from aesearch.report.analysis import analyse
 from aesearch.report.certainty import Certainty
 from aesearch.report.code_maps import code_map
 from aesearch.report.figures import FIGURES
+from aesearch.report.figures.heat_maps import _unnumbered
 from aesearch.report.importances import importances
 from aesearch.report.judged import Judged
 from aesearch.report.page import write_pages
@@ -444,7 +445,9 @@ def test_a_page_of_a_large_study_is_cut_and_says_so(tmp_path):
     assert max(map(len, findings(analysis))) < 1500
     assert len(analysis.trials_table().columns) > 20, "trials.csv has all parameters"
     assert FIGURES["learning_curves"].cut(analysis) == "101 of 211 trials are drawn, evenly chosen."
-    assert FIGURES["scores"].cut(analysis) == "40 of 210 complete trials are drawn, evenly chosen."
+    assert FIGURES["scores"].cut(analysis) == "41 of 210 complete trials are drawn, evenly chosen."
+    assert _unnumbered(600) == ""
+    assert _unnumbered(1764) == "The 1,764 cells have no room for numbers."
     assert FIGURES["sweeps"].cut(analysis) == ""
     assert words.cuts(analyse(made)) != []
     assert words.cuts(analyse(make(tmp_path / "small"))) == []

@@ -14,7 +14,7 @@ from aesearch.report.analysis import Analysis
 from aesearch.report.code_maps import code_map
 from aesearch.report.figures.style import COLOURS, report_figure
 from aesearch.report.judged import judged_of
-from aesearch.report.limits import MOST_SCORED, spaced
+from aesearch.report.limits import MOST_NUMBERS, MOST_SCORED, spaced
 
 BINS = 4
 MOST_CODES = 16
@@ -29,7 +29,9 @@ def _draw_table(
     size: float | None = None,
     label: str = "",
 ) -> None:
-    """Draw a table as cells of colour with their numbers; NaN stays empty.
+    """Draw a table as cells of colour; NaN stays empty.
+
+    Unless they are too many, each has its number.
 
     It looks like seaborn's heatmap, which draws the whole figure each time to see whether labels overlap.
 
@@ -43,7 +45,8 @@ def _draw_table(
     axis.set_ylim(rows, 0)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
-    for i, j in zip(*np.nonzero(~np.ma.getmaskarray(values)), strict=True):
+    numbered = ~np.ma.getmaskarray(values) & (values.size <= MOST_NUMBERS)
+    for i, j in zip(*np.nonzero(numbered), strict=True):
         light = relative_luminance(cells.cmap(cells.norm(values[i, j]))) > 0.408
         # The numbers lie inside the axes, so the layout need not look at each.
         number = axis.text(j + 0.5, i + 0.5, f"{values[i, j]:{form}}", ha="center", va="center", size=size)
@@ -55,17 +58,22 @@ def _draw_table(
 def _kept(analysis: Analysis) -> list[int]:
     """Choose the trials whose scores fit on a page.
 
-    They are chosen evenly along the most important parameter.
+    They are chosen evenly along the most important parameter, and with those whose pictures are shown.
     """
     parameter = analysis.parameters[0]
     numeric = analysis.is_numeric(parameter)
     ordered = analysis.complete.sort_values(f"param:{parameter}") if numeric else analysis.complete
-    return spaced([int(str(key)) for key in ordered.index], MOST_SCORED)
+    return spaced([int(str(key)) for key in ordered.index], MOST_SCORED, analysis.shown.values())
 
 
 def _thinned(analysis: Analysis) -> str:
     kept, complete = len(_kept(analysis)), len(analysis.complete)
-    return f"{kept} of {complete:,} complete trials are drawn, evenly chosen." if kept < complete else ""
+    thinned = f"{kept} of {complete:,} complete trials are drawn, evenly chosen." if kept < complete else ""
+    return f"{thinned} {_unnumbered(kept * len(judged_of(analysis).labelled))}".strip()
+
+
+def _unnumbered(cells: int) -> str:
+    return f"The {cells:,} cells have no room for numbers." if cells > MOST_NUMBERS else ""
 
 
 @report_figure(
@@ -144,7 +152,11 @@ def code_maps(analysis: Analysis) -> Figure | None:
     return figure
 
 
-@report_figure(60, "Rank correlations between metrics. Each replica of each complete trial counts as one model.")
+@report_figure(
+    60,
+    "Rank correlations between metrics. Each replica of each complete trial counts as one model.",
+    cut=lambda analysis: _unnumbered(judged_of(analysis).correlations.size),
+)
 def agreement(analysis: Analysis) -> Figure | None:
     """Draw the rank correlations between the metrics over all models."""
     table = judged_of(analysis).correlations
