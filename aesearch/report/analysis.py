@@ -16,9 +16,15 @@ from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import find_metric
 from aesearch.pareto import knee, on_front
 from aesearch.records.results import Results
+from aesearch.statistics.components import Components, components
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
+
+
+def shown_p(p: float) -> str:
+    """Write a p-value as ``p = .043`` or ``p < .001``."""
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def number(value: Any) -> str:
@@ -236,14 +242,20 @@ class Analysis:
             return float("nan")
         return float(spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
 
-    def seed_spread(self, metric: str) -> tuple[float, float]:
-        """Compute the spread of a metric over seeds and over settings.
+    def seeds(self, metric: str) -> dict[int, NDArray[np.float64]]:
+        """Collect a metric over the seeds of each complete trial that has it, by key."""
+        replicas = self.results.replicas
+        if metric not in replicas:
+            return {}
+        known = replicas[replicas["trial"].isin(self.complete.index)].dropna(subset=[metric])
+        return {int(str(key)): values.to_numpy(dtype=float) for key, values in known.groupby("trial")[metric]}
 
-        Returns the median over trials of the range over seeds, and the range over trials of the medians.
+    def components(self, metric: str) -> Components | None:
+        """Estimate the variance of a metric between settings and between seeds.
+
+        Returns None where one of them is unknown.
         """
-        within = (self.complete[f"{metric}_max"] - self.complete[f"{metric}_min"]).median()
-        across = self.complete[metric].max() - self.complete[metric].min()
-        return float(within), float(across)
+        return components(list(self.seeds(metric).values()))
 
     def trials_table(self) -> pd.DataFrame:
         """Make the table of trials.csv, with a row per trial.

@@ -8,10 +8,12 @@ import pandas as pd
 
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
+from aesearch.statistics.components import holm
 
 # Disentanglement trades against these metrics, so the rank correlations include them.
 TRADED = ("test/mse", "test/elbo")
 LEAST_MODELS = 4
+LEVEL = 0.05  # of the tests
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Judged:
     def table(self) -> pd.DataFrame:
         """Make the table of all reported metrics, with a row per metric.
 
-        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, and the spread
-        over seeds and over settings.
+        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, the pooled
+        standard deviation over seeds, and the share of the variance that settings explain.
         """
         rows = []
         first = next(iter(self.analysis.shown.values()))
@@ -96,8 +98,9 @@ class Judged:
             row |= {"floor": _number(floor), "ceiling": _number(ceiling)}
             for what, key in self.analysis.shown.items():
                 row[f"{what}: trial {key}"] = self._cell(key, metric)
-            within, across = self.analysis.seed_spread(metric)
-            row |= {"span over seeds": _number(within), "span over settings": _number(across)}
+            found = self.analysis.components(metric)
+            row["SD over seeds"] = _number(found.seeds**0.5) if found else ""
+            row["settings explain"] = f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]" if found else ""
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -132,14 +135,17 @@ class Judged:
         return values.corr(method="spearman")
 
     def spread(self) -> list[str]:
-        """Compare the range over seeds with the range over settings, in a sentence."""
-        shares = [within / across for within, across in map(self.analysis.seed_spread, self.labelled) if across > 0]
-        if not shares or self.models.groupby("trial").size().max() < 2:
+        """Summarise what settings explain of each metric with a protocol, in a sentence."""
+        found = [one for one in map(self.analysis.components, self.labelled) if one]
+        if not found:
             return []
+        shares = [one.share for one in found]
+        blind = sum(p >= LEVEL for p in holm([one.p for one in found]))
         return [
-            f"For the {len(shares)} metrics with a protocol, the range over seeds in the median trial is "
-            f"{min(shares):.0%} to {max(shares):.0%} of the range over all settings (median {np.median(shares):.0%}). "
-            "Settings that differ by less than their seeds cannot be told apart."
+            f"Settings explain {min(shares):.0%} to {max(shares):.0%} of the variance over models of the {len(found)} "
+            f"metrics with a protocol (median {np.median(shares):.0%}), and seeds the rest. For {blind} of them the "
+            "differences between settings are not told from differences between seeds (F tests at 5 %, Holm's "
+            "correction over the metrics)."
         ]
 
     def agreements(self) -> list[str]:

@@ -5,12 +5,15 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from aesearch.report.analysis import Analysis, number
+from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import Certainty
 from aesearch.report.judged import Judged
+from aesearch.statistics.components import Components
 
 # The least absolute rank correlation with which a metric is said to rise or fall.
 WEAK = 0.4
+# The level of tests: a p-value from which on a difference is not told from noise.
+LEVEL = 0.05
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
@@ -174,15 +177,23 @@ def _movements(analysis: Analysis) -> list[str]:
 def _spreads(analysis: Analysis) -> list[str]:
     if analysis.results.replicas.groupby("trial").size().max() < 2:
         return ["Every trial has one replica, so the spread over seeds is unknown; set --replicas to 2 or more."]
-    sentences = []
-    for metric in analysis.headlines:
-        within, across = analysis.seed_spread(metric)
-        share = f", {within / across:.0%} of that over settings" if across > 0 else ""
-        sentences.append(
-            f"The range of {metric} over seeds is {number(within)} in the median trial{share}; the range of its "
-            f"medians over all settings is {number(across)}."
-        )
-    return sentences
+    found = {metric: analysis.components(metric) for metric in analysis.headlines}
+    return [_spread(metric, one) for metric, one in found.items() if one]
+
+
+def _spread(metric: str, found: Components) -> str:
+    """Say what part of a metric's variance is of the settings, and what that means."""
+    if found.p >= LEVEL:
+        meaning = "differences between settings are not told from differences between seeds"
+    elif found.share < 0.5:
+        meaning = "settings differ, but one seed of a setting tells more of the seed than of the setting"
+    else:
+        meaning = "settings differ, and one seed of a setting tells more of the setting than of the seed"
+    return (
+        f"Settings explain {found.share:.0%} [{found.low:.0%} to {found.high:.0%}] of the variance of {metric} over "
+        f"the {found.models} models of {found.trials} trials, and seeds the rest (intraclass correlation with its "
+        f"95 % interval; F({found.between}, {found.within}) = {found.statistic:.3g}, {shown_p(found.p)}): {meaning}."
+    )
 
 
 def _importances(analysis: Analysis) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import asdict, replace
@@ -49,10 +50,10 @@ def test_the_analysis_finds_what_was_put_in(tmp_path):
     assert analysis.parameters[0] == "beta"
     assert analysis.rank_correlation("beta", "test/mse") == pytest.approx(1)
     assert analysis.importance.loc["test/mse", "beta"] > 0.8
-    within, across = analysis.seed_spread("test/mse")
-    medians = analysis.complete["test/mse"]
-    assert within == pytest.approx((0.04 * medians).median())
-    assert across == pytest.approx(medians.max() - medians.min())
+    found = analysis.components("test/mse")
+    # Seeds are at -2 %, 0 and +2 % of each trial's value.
+    assert found.seeds == pytest.approx((0.02**2 * analysis.complete["test/mse"] ** 2).mean())
+    assert found.settings == pytest.approx(analysis.complete["test/mse"].var() - found.seeds / 3)
 
 
 def test_the_words_say_it_with_numbers(tmp_path):
@@ -63,7 +64,10 @@ def test_the_words_say_it_with_numbers(tmp_path):
     assert "As beta rises (0.25 to " in text
     assert "test/mse rises from " in text
     assert "(Spearman +1.00)" in text
-    assert "The range of test/mig over seeds is " in text
+    assert re.search(
+        r"Settings explain 9\d% \[9\d% to (9\d|100)%\] of the variance of test/mig over the 36 models of 12", text
+    )
+    assert "p < .001): settings differ, and one seed of a setting tells more of the setting than of the seed." in text
 
 
 @pytest.mark.parametrize(
@@ -225,8 +229,9 @@ def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
     assert (row["protocol"], row["floor"], row["ceiling"]) == ("fast", "0.1", "0.9")
     assert row[f"knee: trial {first}"].endswith(f"] = {(value - 0.1) / 0.8:.0%}")
     assert (table.loc["test/mse", ["protocol", "floor", "ceiling"]] == "").all()
-    within, across = analysis.seed_spread("test/fast.mig")
-    assert (row["span over seeds"], row["span over settings"]) == (f"{within:.3g}", f"{across:.3g}")
+    found = analysis.components("test/fast.mig")
+    assert row["SD over seeds"] == f"{found.seeds**0.5:.3g}"
+    assert row["settings explain"] == f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]"
     assert "val/study.udr_lasso" in table.index
     assert "val/probe_10" not in table.index
 
@@ -252,7 +257,10 @@ def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
     )
     assert "of trial 11, has the median rank 1 of 36" in sentence
     (spread,) = judged.spread()
-    assert spread.startswith("For the 2 metrics with a protocol, the range over seeds")
+    assert re.match(
+        r"Settings explain 9\d% to 9\d% of the variance over models of the 2 metrics with a protocol", spread
+    )
+    assert "For 0 of them the differences between settings are not told" in spread
 
 
 def test_without_protocols_nothing_is_judged(tmp_path):
