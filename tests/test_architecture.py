@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "aesearch"
 # Bottom floor first. A room, a module or a folder, imports only from floors below its own.
 FLOORS = (
     {"errors", "escapes", "pareto", "metrics"},
-    {"seeds", "statistics", "protocols", "datasets", "networks", "corruptions", "bottlenecks"},
+    {"statistics", "protocols", "datasets", "networks", "corruptions", "bottlenecks"},
     {"autoencoder"},
     {"objectives"},
     {"scores"},

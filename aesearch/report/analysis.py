@@ -17,6 +17,7 @@ from aesearch.metrics.registry import find_metric
 from aesearch.pareto import knee, on_front
 from aesearch.records.results import Results
 from aesearch.statistics.components import Components, components
+from aesearch.statistics.posterior import true_means
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
@@ -154,6 +155,20 @@ class Analysis:
         costs = self._costs(self.feasible)
         chosen = self.feasible[on_front(costs)] if len(costs) else self.feasible
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
+
+    @cached_property
+    def costs(self) -> list[NDArray[np.float64]]:
+        """The costs of each feasible trial (R_i, M): its replicas by metrics."""
+        groups = dict(list(self.results.replicas.groupby("trial")))
+        return [groups[key][self.metrics].to_numpy(dtype=float) * self.signs for key in self.feasible.index]
+
+    @cached_property
+    def draws(self) -> NDArray[np.float64] | None:
+        """Draws of the true costs of the feasible trials, (D, N, M).
+
+        None where no trial has two seeds, so that no spread over seeds is known.
+        """
+        return true_means(self.costs) if max(map(len, self.costs), default=0) > 1 else None
 
     @cached_property
     def knee(self) -> int:

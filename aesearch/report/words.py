@@ -23,10 +23,12 @@ PROTOCOL = [
     "measured once, at the end, with the same weights. Inputs are clean, unless the line on a metric says otherwise.",
 ]
 CERTAINTY = (
-    "Chances and 95 % intervals are about the median that a trial would have with many more seeds. They come from "
-    "2,000 draws of that median, with the tails of Student's t distribution. The spread over seeds of a trial is "
-    "shrunk towards that of all trials, which counts as two degrees of freedom. Seeds count as independent, though all "
-    "trials share the same ones. Intervals ignore the bounds of a metric, such as 0 and 1."
+    "Chances, expected values and 95 % intervals are about the mean that a trial would have over endless seeds. They "
+    "come from 2,000 draws of a model of two levels: trials vary around a common mean, seeds around their trial. So "
+    "what looks best is drawn towards the other trials by as much as seeds move it (the winner's curse), and an "
+    "interval need not hold the median of the seeds. Trials share one variance over seeds; one whose seeds vary more "
+    "has more. Seeds count as independent, though trials share them. Intervals ignore the bounds of a metric, such as "
+    "0 and 1."
 )
 
 
