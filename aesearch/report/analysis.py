@@ -1,15 +1,13 @@
 """Analysis of a study: Pareto front, knee, correlations and importances."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
-from scipy.stats import spearmanr
 
 from aesearch.errors import UserError, nearest
 from aesearch.metrics import MetricKind
@@ -18,6 +16,7 @@ from aesearch.pareto import knee, on_front
 from aesearch.records.results import Results
 from aesearch.statistics.components import Components, components
 from aesearch.statistics.posterior import true_means
+from aesearch.statistics.trends import Correlation, Explained, explained, spearman
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
@@ -190,37 +189,46 @@ class Analysis:
         return np.array(trials[self.metrics] * self.signs, dtype=float).reshape(-1, len(self.metrics))
 
     @cached_property
-    def importance(self) -> pd.DataFrame:
-        """The share of each metric's variance that each parameter explains.
+    def explained(self) -> dict[str, Explained]:
+        """The share of each metric's variance that parameters explain, and noise.
 
-        A row per searched metric on test, a column per parameter, estimated by Optuna's fANOVA. Empty with one
-        parameter, or with fewer than 4 complete trials. Parameters that only some trials have are left out.
+        It is of the searched metrics on test, as means over the seeds of a trial. Entries are in the order of
+        ``everywhere``, then of all together. Empty with fewer than 4 complete trials or without such a parameter.
         """
-        tested = [self.test_name(metric) for metric in self.metrics]
-        if len(self.complete) < LEAST_FOR_IMPORTANCE or len(self.distributions) < 2:
-            return pd.DataFrame(columns=list(self.distributions))
-        study = optuna.create_study()
-        for _, row in self.complete.iterrows():
-            params = self._params(row)
-            study.add_trial(
-                optuna.create_trial(
-                    params=params,
-                    distributions={name: self.distributions[name] for name in params},
-                    value=0.0,
-                    user_attrs={metric: float(row[metric]) for metric in tested},
-                )
-            )
-        rows = {}
-        for metric in tested:
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            of_metric = partial(_user_attr, metric)
-            rows[metric] = optuna.importance.get_param_importances(study, evaluator=evaluator, target=of_metric)
-        return pd.DataFrame(rows).T
+        if len(self.complete) < LEAST_FOR_IMPORTANCE or not self.everywhere:
+            return {}
+        columns = [self._column(name) for name in self.everywhere]
+        means = {metric: self.seeds(metric) for metric in map(self.test_name, self.metrics)}
+        return {
+            metric: explained(columns, np.array([of_trial[int(str(key))].mean() for key in self.complete.index]))
+            for metric, of_trial in means.items()
+            if set(of_trial) == set(self.complete.index)
+        }
 
-    def _params(self, row: "pd.Series[Any]") -> dict[str, Any]:
-        params = {name: row[f"param:{name}"] for name in self.distributions if pd.notna(row.get(f"param:{name}"))}
-        integer = optuna.distributions.IntDistribution
-        return {n: int(v) if isinstance(self.distributions[n], integer) else v for n, v in params.items()}
+    @cached_property
+    def everywhere(self) -> list[str]:
+        """The swept parameters that all complete trials have."""
+        return [name for name in self.distributions if self.complete[f"param:{name}"].notna().all()]
+
+    def _column(self, parameter: str) -> NDArray[Any]:
+        """Take a parameter of the complete trials, on its scale or as names (N,)."""
+        values = self.complete[f"param:{parameter}"]
+        if not self.is_numeric(parameter):
+            return values.astype(str).to_numpy(dtype=object)
+        numbers = values.to_numpy(dtype=float)
+        return np.log(numbers) if self.is_log(parameter) else numbers
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """The share of each metric's variance that each parameter alone explains.
+
+        A row per searched metric on test, a column per parameter. Empty with one parameter.
+        """
+        if len(self.distributions) < 2:
+            return pd.DataFrame(columns=list(self.distributions))
+        return pd.DataFrame(
+            {metric: one.shares[:-1] for metric, one in self.explained.items()}, index=self.everywhere
+        ).T
 
     @cached_property
     def parameters(self) -> list[str]:
@@ -247,15 +255,13 @@ class Analysis:
             return min(choices) > 0 and max(choices) >= 16 * min(choices)
         return bool(getattr(distribution, "log", False))
 
-    def rank_correlation(self, parameter: str, metric: str) -> float:
+    def rank_correlation(self, parameter: str, metric: str) -> Correlation | None:
         """Compute Spearman's rho of a numeric parameter with a metric.
 
-        It is taken over the complete trials, and is NaN where it is undefined.
+        It is taken over the complete trials. Returns None where it is undefined.
         """
-        both = self.complete[[f"param:{parameter}", metric]].dropna().astype(float)
-        if len(both) < 3 or (both.nunique() < 2).any():
-            return float("nan")
-        return float(spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
+        both = self.complete[[f"param:{parameter}", metric]].dropna().to_numpy(dtype=float)
+        return spearman(both[:, 0], both[:, 1])
 
     def seeds(self, metric: str) -> dict[int, NDArray[np.float64]]:
         """Collect a metric over the seeds of each complete trial that has it, by key."""
@@ -281,10 +287,6 @@ class Analysis:
         hidden = {*columns, "reason", "train_seconds", "metric_seconds"}
         renamed = {str(c): str(c).removeprefix("param:") for c in self.results.trials.columns if str(c) not in hidden}
         return self.results.trials[[*columns, *renamed]].rename(columns=renamed)
-
-
-def _user_attr(name: str, trial: optuna.trial.FrozenTrial) -> float:
-    return float(trial.user_attrs[name])
 
 
 def analyse(results: Results) -> Analysis:

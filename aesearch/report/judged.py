@@ -9,6 +9,7 @@ import pandas as pd
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
 from aesearch.statistics.components import holm
+from aesearch.statistics.trends import Correlation, spearman
 
 # Disentanglement trades against these metrics, so the rank correlations include them.
 TRADED = ("test/mse", "test/elbo")
@@ -154,19 +155,36 @@ class Judged:
         for name in self.without_labels:
             if name not in self.correlations:
                 continue
-            rho = self.correlations[name].drop([m for m in self.correlations if m not in self.labelled])
-            if rho.empty:
+            found = self._agreement(name)
+            if not found:
                 continue
+            rho = [one.rho for one in found.values()]
             values = self.models[name].astype(float)
             best = self.models.iloc[int(values.to_numpy().argmax())]
-            places = [self._place(str(metric), float(best[str(metric)])) for metric in rho.index]
+            places = [self._place(metric, float(best[metric])) for metric in found]
+            told = sum(p < LEVEL for p in holm([one.p for one in found.values()]))
+            most = max(found, key=lambda metric: found[metric].rho)
+            first = found[most]
             sentences.append(
-                f"{name}, which needs no labels, correlates over the {len(self.models)} models with the {len(rho)} "
-                f"labelled metrics by Spearman {rho.min():+.2f} to {rho.max():+.2f} (median {rho.median():+.2f}, most "
-                f"with {rho.idxmax()}). Its best model, of trial {int(best['trial'])}, has the median rank "
-                f"{int(np.median(places))} of {len(self.models)} by the labelled metrics."
+                f"{name}, which needs no labels, correlates over the {first.n} models of {first.clusters} trials with "
+                f"the {len(found)} labelled metrics by Spearman {min(rho):+.2f} to {max(rho):+.2f} (median "
+                f"{np.median(rho):+.2f}, most with {most}: [{first.low:+.2f} to {first.high:+.2f}]); {told} of these "
+                "are told from none (trials as clusters, Holm's correction). Its best model, of trial "
+                f"{int(best['trial'])}, has the median rank {int(np.median(places))} of {len(self.models)} by the "
+                "labelled metrics."
             )
         return sentences
+
+    def _agreement(self, name: str) -> dict[str, Correlation]:
+        """Correlate a metric without labels with each labelled one, trials as clusters."""
+        trials = self.models["trial"].to_numpy()
+        pairs = {metric: self.models[[name, metric]].to_numpy(dtype=float) for metric in self.labelled}
+        found = {
+            metric: spearman(both[:, 0], both[:, 1], trials)
+            for metric, both in pairs.items()
+            if metric in self.correlations
+        }
+        return {metric: one for metric, one in found.items() if one}
 
     def _place(self, metric: str, value: float) -> int:
         """Compute the rank of a value of a metric among all models; 1 is the best."""

@@ -8,10 +8,9 @@ import pandas as pd
 from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import Certainty
 from aesearch.report.judged import Judged
-from aesearch.statistics.components import Components
+from aesearch.statistics.components import Components, holm
+from aesearch.statistics.trends import Explained
 
-# The least absolute rank correlation with which a metric is said to rise or fall.
-WEAK = 0.4
 # The level of tests: a p-value from which on a difference is not told from noise.
 LEVEL = 0.05
 
@@ -32,10 +31,18 @@ CERTAINTY = (
 )
 
 
+TESTS = (
+    "Brackets after Spearman's rho are 95 % intervals. p-values of trends are of permutations of the trials, with "
+    "Holm's correction for the number of trends. The share that a parameter explains is cross-validated (1 - PRESS / "
+    "PRESS of the mean), so that noise explains next to nothing. 'Noise up to' is what shuffled values stay below "
+    "in 95 % of cases. p-values of single parameters are corrected for their number."
+)
+
+
 def protocol(analysis: Analysis) -> list[str]:
     """Explain how to read the numbers of this study, a line each."""
     certain = [CERTAINTY] if Certainty(analysis).known else []
-    return PROTOCOL + certain + _glossary(analysis) + Judged(analysis).definitions()
+    return [*PROTOCOL, *certain, TESTS, *_glossary(analysis), *Judged(analysis).definitions()]
 
 
 def _glossary(analysis: Analysis) -> list[str]:
@@ -151,29 +158,37 @@ def _choice(analysis: Analysis) -> str:
 
 
 def _movements(analysis: Analysis) -> list[str]:
+    """Say how the headlines move with each numeric parameter."""
+    swept = [name for name in filter(analysis.is_numeric, analysis.parameters) if _values_of(analysis, name) > 2]
+    pairs = {(name, metric): analysis.rank_correlation(name, metric) for name in swept for metric in analysis.headlines}
+    found = {pair: one for pair, one in pairs.items() if one}
+    adjusted = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
     sentences = []
-    for parameter in filter(analysis.is_numeric, analysis.parameters):
+    for parameter in swept:
         column = analysis.complete[f"param:{parameter}"].dropna().astype(float)
-        if column.nunique() < 3:
-            continue
         low, high = column.nsmallest(max(1, len(column) // 4)).index, column.nlargest(max(1, len(column) // 4)).index
         moves = []
         for metric in analysis.headlines:
-            rho = analysis.rank_correlation(parameter, metric)
-            if not np.isfinite(rho):
+            if (one := found.get((parameter, metric))) is None:
                 continue
-            values = analysis.complete[metric]
-            if abs(rho) < WEAK:
-                moves.append(f"{metric} shows no clear trend (Spearman {rho:+.2f})")
+            p = adjusted[parameter, metric]
+            rho = f"(Spearman {one.rho:+.2f} [{one.low:+.2f} to {one.high:+.2f}], {one.n} trials, {shown_p(p)})"
+            if p >= LEVEL:
+                moves.append(f"{metric} shows no trend that is told from noise {rho}")
             else:
+                values = analysis.complete[metric]
                 a, b = number(values[low].median()), number(values[high].median())
-                moves.append(f"{metric} {'rises' if rho > 0 else 'falls'} from {a} to {b} (Spearman {rho:+.2f})")
+                moves.append(f"{metric} {'rises' if one.rho > 0 else 'falls'} from {a} to {b} {rho}")
         if moves:
             ends = f"{number(column.min())} to {number(column.max())}"
             sentences.append(
                 f"As {parameter} rises ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
             )
     return sentences
+
+
+def _values_of(analysis: Analysis, parameter: str) -> int:
+    return int(analysis.complete[f"param:{parameter}"].nunique())
 
 
 def _spreads(analysis: Analysis) -> list[str]:
@@ -199,9 +214,25 @@ def _spread(metric: str, found: Components) -> str:
 
 
 def _importances(analysis: Analysis) -> list[str]:
-    sentences = []
-    for metric, row in analysis.importance.iterrows():
-        ordered = row.dropna().sort_values(ascending=False)
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in ordered.items())
-        sentences.append(f"Share of the variance of {metric} that each parameter explains (fANOVA): {shares}.")
-    return sentences
+    return [
+        _importance(analysis, metric, one) for metric, one in analysis.explained.items() if np.isfinite(one.p).all()
+    ]
+
+
+def _importance(analysis: Analysis, metric: str, found: Explained) -> str:
+    """Say what share of a metric's variance the parameters explain."""
+    shares = [
+        f"{share:.0%}" if p < LEVEL else "not told from noise" for share, p in zip(found.shares, found.p, strict=True)
+    ]
+    named = [
+        f"{name} {share} (noise up to {noise:.0%}, {shown_p(p)})"
+        for name, share, noise, p in zip(
+            [*analysis.everywhere, "all together"], shares, found.noise, found.p, strict=True
+        )
+    ]
+    spread = analysis.components(metric)
+    most = f" At most {spread.reliability:.0%} could be explained; the rest is of the seeds." if spread else ""
+    return (
+        f"Share of the variance of {metric} over the trials' means that a parameter alone explains, each trial "
+        f"predicted from the others: {', '.join(named if len(analysis.everywhere) > 1 else named[:1])}.{most}"
+    )

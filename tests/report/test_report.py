@@ -48,7 +48,7 @@ def test_the_analysis_finds_what_was_put_in(tmp_path):
     assert analysis.shown["best val/mse"] == 0
     assert analysis.shown["best val/mig"] == 11
     assert analysis.parameters[0] == "beta"
-    assert analysis.rank_correlation("beta", "test/mse") == pytest.approx(1)
+    assert analysis.rank_correlation("beta", "test/mse").rho == pytest.approx(1)
     assert analysis.importance.loc["test/mse", "beta"] > 0.8
     found = analysis.components("test/mse")
     # Seeds are at -2 %, 0 and +2 % of each trial's value.
@@ -63,7 +63,10 @@ def test_the_words_say_it_with_numbers(tmp_path):
     assert "12 of 12 complete trials are Pareto-optimal on val" in text
     assert "As beta rises (0.25 to " in text
     assert "test/mse rises from " in text
-    assert "(Spearman +1.00)" in text
+    assert "(Spearman +1.00 [+0.98 to +1.00], 12 trials, p = .001)" in text
+    assert re.search(
+        r"of test/mse over the trials' means .*: beta 9\d% \(noise up to \d\d%, p = .001\), latent_dim not told", text
+    )
     assert re.search(
         r"Settings explain 9\d% \[9\d% to (9\d|100)%\] of the variance of test/mig over the 36 models of 12", text
     )
@@ -253,7 +256,7 @@ def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
     assert judged.correlations.loc["test/mse", "test/mig"] > 0.85
     (sentence,) = judged.agreements()
     assert sentence.startswith(
-        "val/study.udr_lasso, which needs no labels, correlates over the 36 models with the 2 labelled metrics by"
+        "val/study.udr_lasso, which needs no labels, correlates over the 36 models of 12 trials with the 2 labelled"
     )
     assert "of trial 11, has the median rank 1 of 36" in sentence
     (spread,) = judged.spread()

@@ -56,9 +56,10 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         axis.set_xscale("log")
         label_log(axis.xaxis)
     if numeric:
-        rho = analysis.rank_correlation(parameter, metric)
-        if np.isfinite(rho):
-            axis.set_title(f"Spearman {rho:+.2f}", fontsize=10, loc="right")
+        found = analysis.rank_correlation(parameter, metric)
+        if found:
+            title = f"Spearman {found.rho:+.2f} [{found.low:+.2f} to {found.high:+.2f}]"
+            axis.set_title(title, fontsize=10, loc="right")
 
 
 def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:

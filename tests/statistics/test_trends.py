@@ -1,0 +1,112 @@
+"""Rank correlations and explained shares: against scipy, known cases and simulation."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from aesearch.statistics.trends import explained, spearman
+
+
+def draw(rng, n, rho):
+    x = rng.standard_normal(n)
+    return x, rho * x + np.sqrt(1 - rho**2) * rng.standard_normal(n)
+
+
+def test_rho_is_scipys_and_p_that_of_all_permutations():
+    x, y = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([2.0, 1.0, 4.0, 3.0, 5.0])
+    found = spearman(x, y)
+    assert found.rho == pytest.approx(spearmanr(x, y).statistic)
+    # Of the 120 orders of five, 16 have a rho of .8 or more in absolute value.
+    assert found.p == pytest.approx(16 / 120, abs=0.015)
+    assert (found.n, found.clusters) == (5, 5)
+
+
+def test_the_interval_is_that_of_bonett_and_wright():
+    rng = np.random.default_rng(0)
+    found = spearman(*draw(rng, 30, 0.6))
+    half = 1.959964 * np.sqrt((1 + found.rho**2 / 2) / 27)
+    assert (found.low, found.high) == pytest.approx(tuple(np.tanh(np.arctanh(found.rho) + half * np.array([-1, 1]))))
+
+
+def test_few_in_perfect_order_are_not_sure_and_constants_say_nothing():
+    found = spearman(np.arange(6.0), np.arange(6.0))
+    assert found.rho == pytest.approx(1)
+    assert found.low < 0.8
+    assert found.p == pytest.approx(2 / 720, abs=0.003)
+    assert spearman(np.arange(6.0), np.ones(6)) is None
+    assert spearman(np.arange(3.0), np.arange(3.0)) is None
+    assert spearman(np.arange(9.0), np.arange(9.0), np.arange(9) // 3) is None, "three trials only"
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_intervals_over_replicas_cover_because_trials_are_the_clusters(rho):
+    """Counting 48 replicas of 16 trials as independent would find a trend in every fourth study of noise."""
+    rng = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(16), 3)
+    true = 6 / np.pi * np.arcsin(0.8 * rho / 2)  # of normal numbers, four fifths of whose variance are of the trial
+    covered, found, naive = 0, 0, 0
+    for _ in range(300):
+        pairs = np.stack(draw(rng, 16, rho))[:, clusters] * np.sqrt(0.8) + np.sqrt(0.2) * rng.standard_normal((2, 48))
+        one = spearman(*pairs, clusters)
+        covered += one.low <= true <= one.high
+        found += one.p < 0.05
+        naive += spearmanr(*pairs).pvalue < 0.05
+    assert 0.92 < covered / 300 < 0.99
+    assert rho > 0 or (found / 300 < 0.08 and naive / 300 > 0.15)
+
+
+def test_leaving_out_a_cluster_ranks_the_rest_anew():
+    from aesearch.statistics.trends import _without_each
+
+    rng = np.random.default_rng(0)
+    x, y, groups = rng.integers(0, 9, 20).astype(float), rng.standard_normal(20), np.repeat(np.arange(5), 4)
+    expected = [spearmanr(x[groups != g], y[groups != g]).statistic for g in range(5)]
+    np.testing.assert_allclose(_without_each(x, y, groups, 5), expected)
+
+
+def test_noise_explains_nothing_and_is_said_to_in_nineteen_of_twenty():
+    rng = np.random.default_rng(0)
+    found, together, shares = 0, 0, []
+    for number in range(200):
+        columns = [rng.uniform(size=16), rng.integers(4, 17, 16), np.array(["a", "b"], object)[rng.integers(0, 2, 16)]]
+        one = explained(columns, rng.standard_normal(16), number)
+        found += (one.p[:-1] < 0.05).any()
+        together += one.p[-1] < 0.05
+        shares.append(one.shares)
+    assert 0.01 <= found / 200 < 0.09, "any of the three parameters"
+    assert 0.01 <= together / 200 < 0.09
+    assert np.mean(shares) < 0.06, "shares are not normalised: three of noise do not add up to 1"
+
+
+def test_what_a_parameter_does_is_found_on_a_curve_and_by_name():
+    rng = np.random.default_rng(0)
+    x, name = rng.uniform(size=20), np.array(["a", "b", "c"], object)[rng.integers(0, 3, 20)]
+    curve = explained([x, rng.uniform(size=20)], np.sin(6 * x) + 0.1 * rng.standard_normal(20))
+    assert curve.shares[0] > 0.9
+    assert curve.p[0] == pytest.approx(0.001)
+    assert curve.p[1] > 0.05
+    assert curve.noise[0] < 0.4
+    named = explained([name], np.where(name == "b", 1.0, 0.0) + 0.1 * rng.standard_normal(20))
+    assert named.shares[0] > 0.9
+    assert named.p[0] == pytest.approx(0.001)
+
+
+def test_left_out_residuals_are_those_of_fitting_again():
+    from aesearch.statistics.trends import MEAN, RIDGES, _kernel, _press_shares
+
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=9), rng.standard_normal(9)
+    kernel, errors = _kernel(x) + MEAN, {}
+    for ridge in RIDGES:
+        errors[ridge] = 0.0
+        for i in range(9):
+            kept = np.arange(9) != i
+            weights = np.linalg.solve(kernel[np.ix_(kept, kept)] + ridge * np.eye(8), y[kept])
+            errors[ridge] += (y[i] - kernel[i, kept] @ weights) ** 2
+    of_mean = sum((y[i] - np.delete(y, i).mean()) ** 2 for i in range(9))
+    assert _press_shares(_kernel(x), y[:, None])[0] == pytest.approx(1 - min(errors.values()) / of_mean)
+
+
+def test_too_few_trials_or_equal_values_explain_nothing():
+    assert np.isnan(explained([np.arange(3.0)], np.arange(3.0)).p).all()
+    assert np.isnan(explained([np.arange(5.0)], np.ones(5)).shares).all()
