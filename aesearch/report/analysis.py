@@ -1,6 +1,6 @@
 """Analysis of a study: Pareto front, knee, correlations and importances."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +12,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from aesearch.errors import UserError, nearest
 from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import find_metric
-from aesearch.pareto import knee, on_front
+from aesearch.pareto import on_front
 from aesearch.records.results import Results
 from aesearch.statistics.components import Components, components
-from aesearch.statistics.posterior import true_means
+from aesearch.statistics.fronts import Knee, likely_knee
+from aesearch.statistics.posterior import chances, true_means
 from aesearch.statistics.trends import Correlation, Explained, explained, spearman
 
 LEAST_FOR_IMPORTANCE = 4
@@ -170,17 +171,46 @@ class Analysis:
         return true_means(self.costs) if max(map(len, self.costs), default=0) > 1 else None
 
     @cached_property
-    def knee(self) -> int:
-        """The trial at the knee of the front; with one searched metric the best trial."""
-        return self.front[knee(self._costs(self.complete.loc[self.front]))]
+    def knee(self) -> tuple[int, Knee | None] | None:
+        """The trial at the knee of the front, with the chances of it and the next.
+
+        The places of the chances are on the front. None where the front has fewer than three trials, or with one
+        searched metric. The chances are None where no spread over seeds is known.
+        """
+        if len(self.metrics) == 1:
+            return None
+        keys = [int(str(key)) for key in self.feasible.index]
+        places = [keys.index(key) for key in self.front]
+        draws = self._costs(self.feasible)[None] if self.draws is None else self.draws
+        found = likely_knee(draws, places)
+        if found is None:
+            return None
+        known = None if self.draws is None else replace(found, second=places.index(found.second))
+        return keys[found.place], known
+
+    @cached_property
+    def chosen(self) -> int:
+        """The trial whose model is registered and exported.
+
+        With one searched metric it is the best trial, else the knee. Of a front without knee it is the member that is
+        likeliest on the front; without a spread over seeds the best in the first metric.
+        """
+        if self.knee:
+            return self.knee[0]
+        if len(self.front) < 2 or self.draws is None:
+            return self.front[0]
+        likely = dict(zip(self.feasible.index, chances(self.draws), strict=True))
+        return max(self.front, key=lambda key: likely[key])
 
     @cached_property
     def shown(self) -> dict[str, int]:
-        """The trials whose pictures are shown, by their role, such as ``knee``."""
+        """The trials whose pictures are shown, by their role; the chosen one first."""
         if len(self.metrics) == 1:
-            return {"best": self.knee}
+            return {"best": self.chosen}
         ends = {f"best {self.metrics[i]}": self._best(i) for i in range(2)}
-        return {"knee": self.knee} | ends
+        if self.knee:
+            return {"knee": self.chosen} | ends
+        return dict(sorted(ends.items(), key=lambda end: end[1] != self.chosen))
 
     def _best(self, i: int) -> int:
         return int(self.feasible.index[int(self._costs(self.feasible)[:, i].argmin())])
@@ -297,7 +327,7 @@ def analyse(results: Results) -> Analysis:
 def best_trial(results: Results, metric: str | None = None) -> int:
     """Find the best complete trial of a study and return its key.
 
-    metric: the metric that decides. None takes the knee of the front; with one searched metric the best trial.
+    metric: the metric that decides. None takes the trial whose model is registered, such as the knee of the front.
 
     Raises UserError where no trial is complete, where the metric is unknown, or where no complete trial has a value.
     """
@@ -305,7 +335,7 @@ def best_trial(results: Results, metric: str | None = None) -> int:
     if analysis.complete.empty:
         raise UserError(f"no trial of {results.info['name']} is complete, so it has no model; run the study")
     if metric is None:
-        return analysis.knee
+        return analysis.chosen
     if metric not in analysis.measured:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
     # A metric that was measured after the search, or is undefined for some models, is missing in some trials.

@@ -143,17 +143,32 @@ def _setting(analysis: Analysis, key: int) -> str:
 
 
 def _choice(analysis: Analysis) -> str:
-    key = analysis.knee
+    key = analysis.chosen
+    values = f"trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}"
     if len(analysis.metrics) == 1:
         return (
             f"The best trial on {analysis.metrics[0]} is {key} ({_setting(analysis, key)}): {_values(analysis, key)}."
         )
-    named = ", ".join(map(str, analysis.front))
+    front = (
+        f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: "
+        f"{', '.join(map(str, analysis.front))}."
+    )
+    if not analysis.knee:
+        rule = "the likeliest on the front" if analysis.draws is not None else "the best in the first metric"
+        return (
+            f"{front} A front of {len(analysis.front)} has no knee; registered is the model of {values}; medians, with "
+            f"the range over the replicas. It is {rule}."
+        )
+    found = analysis.knee[1]
+    sure = (
+        f" It is the knee with a chance of {found.chance:.0%}, and trial {analysis.front[found.second]} with "
+        f"{found.second_chance:.0%}."
+        if found
+        else ""
+    )
     return (
-        f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}. "
-        f"The knee is trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}; medians, with the range over "
-        "the replicas. The knee is the trial of the front that is nearest to the best value of both metrics, each "
-        "scaled to its range on the front."
+        f"{front} The knee is {values}; medians, with the range over the replicas.{sure} The knee is the trial of the "
+        "front that is nearest to the best value of both metrics, each scaled to its range on the front."
     )
 
 

@@ -33,7 +33,7 @@ def importance(analysis: Analysis) -> Figure | None:
 def learning_curves(analysis: Analysis) -> Figure | None:
     """Draw the searched metrics over the epochs.
 
-    A line is the median over the replicas of a trial; the knee also has its range.
+    A line is the median over the replicas of a trial; the chosen trial also has its range.
     """
     history = analysis.results.history
     metrics = [metric for metric in analysis.metrics if metric in history] or ["val/loss"]
@@ -47,10 +47,10 @@ def learning_curves(analysis: Analysis) -> Figure | None:
                 parameter, norm = coloured
                 colour = plt.colormaps[COLOURS](norm(float(analysis.complete.loc[key, f"param:{parameter}"])))
             axis.plot(spread.loc[key].index, spread.loc[key]["median"], color=colour, lw=1.2, alpha=0.9)
-        knee = spread.loc[analysis.knee]
-        label = f"{next(iter(analysis.shown))}: trial {analysis.knee}"
-        axis.plot(knee.index, knee["median"], color=MARK, lw=2.2, label=label)
-        axis.fill_between(knee.index, knee["min"], knee["max"], color=MARK, alpha=0.2, lw=0)
+        chosen = spread.loc[analysis.chosen]
+        label = f"{next(iter(analysis.shown))}: trial {analysis.chosen}"
+        axis.plot(chosen.index, chosen["median"], color=MARK, lw=2.2, label=label)
+        axis.fill_between(chosen.index, chosen["min"], chosen["max"], color=MARK, alpha=0.2, lw=0)
         axis.set(xlabel="epoch", ylabel=metric)
         axis.xaxis.get_major_locator().set_params(integer=True)
         values = history[metric].dropna()

@@ -17,7 +17,10 @@ from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colouring, 
 BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
 
-@report_figure(20, "Each metric on test against each swept parameter. The circle marks the knee or the best trial.")
+@report_figure(
+    20,
+    "Each metric on test against each swept parameter. The circle marks the knee, or the trial that is registered.",
+)
 def sweeps(analysis: Analysis) -> Figure | None:
     """Draw every metric on test against every parameter."""
     hidden = {"test/loss", "test/bce", *(baseline for baseline, _ in BASELINES.values())}
@@ -47,8 +50,8 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         baseline, label = BASELINES[metric]
         axis.plot(x, frame[baseline], "s", ms=5, mfc="none", mec="0.35", label=label)
         axis.legend(fontsize=9)
-    if analysis.knee in frame.index:
-        axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
+    if analysis.chosen in frame.index:
+        axis.plot(x[analysis.chosen], frame[metric][analysis.chosen], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
     if not numeric:
         axis.tick_params(axis="x", rotation=40)
         plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
