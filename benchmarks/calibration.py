@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from table import print_table
 
 from aesearch.pareto import on_front
+from aesearch.search.more_replicas import more
 from aesearch.statistics.posterior import chances, intervals, true_means
+from aesearch.study import Adaptive
 
 Values = NDArray[np.float64]
 
@@ -126,6 +128,23 @@ def coverage(method: Any, shape: str, kind: str, seeds: int, studies: int) -> tu
     return float(np.mean(every)), float(np.mean(best))
 
 
+def adaptive(shapes: Sequence[str], studies: int) -> tuple[float, float]:
+    """Replay ``Adaptive(1, 5)``, and compare it with five seeds of every setting.
+
+    Returns its share of their training, and the share of the true front that got all seeds.
+    """
+    rule, shares, whole = Adaptive(1, 5), [], []
+    for number in range(studies):
+        true, values = study(shapes[number % len(shapes)], "normal", rule.most, number)
+        have = [rule.first] * SETTINGS
+        while wanted := more([one[:count] for one, count in zip(values, have, strict=True)], rule):
+            for i, count in wanted.items():
+                have[i] = count
+        shares.append(sum(have) / (SETTINGS * rule.most))
+        whole.append(np.array(have)[on_front(true)] == rule.most)
+    return float(np.mean(shares)), float(np.concatenate(whole).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=300, help="made-up studies of each row (default: 300)")
@@ -160,6 +179,10 @@ def main() -> None:
             )
     print("\n95 % intervals that hold the true mean\n")
     print_table(["front", "seeds' law", "seeds", "all, old", "all, new", "looks best, old", "looks best, new"], rows)
+    replayed = {name: adaptive(shapes, max(4, asked.studies // 8)) for name, shapes in families.items()}
+    print("\nAdaptive(1, 5) against five seeds of every setting\n")
+    rows = [[name, *(f"{100 * share:.0f} %" for share in of_family)] for name, of_family in replayed.items()]
+    print_table(["front", "training", "true members that get all seeds"], rows)
 
 
 if __name__ == "__main__":

@@ -338,7 +338,7 @@ def test_with_one_metric_the_best_few_are_compared(tmp_path):
     assert sum(certainty.chances.values()) == pytest.approx(1.0)
 
 
-def test_a_front_of_two_has_no_knee_and_the_likelier_member_is_chosen(tmp_path):
+def test_of_two_the_likelier_is_chosen(tmp_path):
     results = make(tmp_path)
     bound = float(analyse(results).complete["val/mse"].iloc[1])
     two = analyse(replace(results, info=results.info | {"constraints": [["val/mse", "at most", bound]]}))
@@ -351,7 +351,7 @@ def test_a_front_of_two_has_no_knee_and_the_likelier_member_is_chosen(tmp_path):
     assert f"the model of trial {two.chosen}" in findings(two)[1]
 
 
-def test_without_a_spread_over_seeds_the_knee_has_no_chance(tmp_path):
+def test_the_knee_has_its_chance(tmp_path):
     one = analyse(make(tmp_path, replicas=1))
     assert one.knee[1] is None
     assert "with a chance of" not in findings(one)[0]

@@ -9,7 +9,7 @@ from aesearch.statistics.components import components, holm, pooled_deviation, p
 RATINGS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
 
 
-def test_the_intraclass_correlation_is_that_of_shrout_and_fleiss():
+def test_the_correlation_is_shrouts_and_fleiss():
     found = components(list(RATINGS))
     assert (found.between, found.within, found.trials, found.models) == (5, 18, 6, 24)
     assert found.seeds == pytest.approx(6.26, abs=0.005)
@@ -30,7 +30,7 @@ def test_one_seed_says_nothing_of_seeds():
     assert np.isnan(pooled_deviation([np.array([1.0])]))
 
 
-def test_without_noise_all_is_of_the_settings_and_without_settings_nothing():
+def test_extremes_of_the_components():
     exact = components([np.array([1.0, 1.0]), np.array([2.0, 2.0])])
     assert (exact.share, exact.low, exact.high, exact.p) == (1.0, 1.0, 1.0, 0.0)
     equal = components([np.array([0.0, 2.0]), np.array([0.0, 2.0])])
@@ -41,7 +41,7 @@ def test_without_noise_all_is_of_the_settings_and_without_settings_nothing():
 
 @pytest.mark.parametrize("counts", [[3] * 16, [1, 1, 1, 2, 3, 5, 8, 8, 2, 1]], ids=["equal", "unequal"])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8])
-def test_intervals_cover_and_pure_noise_is_found_in_a_twentieth(counts, share):
+def test_intervals_of_shares_cover(counts, share):
     rng = np.random.default_rng(1)
     covered, found = 0, 0
     for _ in range(400):
@@ -57,7 +57,7 @@ def test_intervals_cover_and_pure_noise_is_found_in_a_twentieth(counts, share):
 
 
 @pytest.mark.parametrize(("difference", "seeds"), [(0.2, 394), (0.5, 64), (0.8, 26), (1.0, 17), (10.0, 2)])
-def test_the_seeds_that_tell_are_those_of_cohens_tables(difference, seeds):
+def test_seeds_are_those_of_cohens_tables(difference, seeds):
     """Cohen, 1988, table 2.4.1, to one: .20 393, .50 64, .80 26, 1.00 17 at 5 %, two-sided, power .80."""
     assert seeds_needed(3 * difference, 3.0) == seeds
 
@@ -68,7 +68,7 @@ def test_nothing_tells_what_does_not_differ():
     assert seeds_needed(1.0, 0.0) == 2
 
 
-def test_as_many_seeds_tell_in_four_of_five_simulations():
+def test_as_many_seeds_tell_in_simulation():
     rng = np.random.default_rng(0)
     seeds = int(seeds_needed(1.2, 1.0))
     a, b = rng.standard_normal((2, 4000, seeds))

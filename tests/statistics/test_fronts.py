@@ -23,7 +23,7 @@ def test_a_front_of_two_has_no_knee():
     assert likely_knee(ELBOW[None], []) is None
 
 
-def test_the_knee_and_its_runner_up_share_the_chances():
+def test_two_elbows_share_the_chances():
     rng = np.random.default_rng(0)
     # Two equal elbows: half of the draws each. The last setting is dominated.
     centres = np.array([[0.0, 1.0], [0.2, 0.3], [0.3, 0.2], [1.0, 0.0], [0.9, 0.9]])
@@ -63,12 +63,12 @@ def test_hypervolumes_are_counted_squares(costs):
     assert hypervolume([tuple(cost) for cost in costs[0].tolist()], (8.0, 8.0)) == expected[0]
 
 
-def test_the_hypervolume_of_one_metric_is_a_length():
+def test_one_metric_has_a_length():
     assert hypervolumes(np.array([[3.0], [1.0], [9.0]]), (4.0,)) == 3.0
     assert hypervolumes(np.array([[5.0], [6.0]]), (4.0,)) == 0.0
 
 
-def test_the_interval_of_a_hypervolume_is_that_of_the_seeds():
+def test_a_hypervolume_has_an_interval():
     rng = np.random.default_rng(0)
     draws = rng.normal([[1.0], [3.0]], [[0.1], [0.1]], (4000, 2, 1))
     found = volume(draws, worst(draws))
@@ -77,7 +77,7 @@ def test_the_interval_of_a_hypervolume_is_that_of_the_seeds():
     assert (found.low, found.high) == pytest.approx((2 - 0.196, 2 + 0.196), abs=0.02)
 
 
-def test_a_search_that_learned_gained_and_a_random_one_did_not():
+def test_a_search_that_learned_gained():
     rng = np.random.default_rng(0)
     learned = np.concatenate([rng.uniform(5, 9, (10, 2)), rng.uniform(0, 4, (10, 2))])[None]
     found = gain(learned, 10, (10.0, 10.0))
@@ -89,7 +89,7 @@ def test_a_search_that_learned_gained_and_a_random_one_did_not():
     assert gain(learned, 10, (0.0, 0.0)) is None
 
 
-def test_what_was_lost_is_the_share_that_the_chosen_do_not_reach():
+def test_what_was_lost_is_not_reached():
     draws = np.array([[[0.0, 2.0], [2.0, 0.0], [1.0, 1.0]]])
     assert lost(draws, [0, 1, 2], (3.0, 3.0)).value == 0.0
     # All three reach 6 of 9 squares, without the third 5.

@@ -12,7 +12,7 @@ from aesearch.statistics.posterior import chances, intervals, normal_scale, summ
 from aesearch.study import Adaptive
 
 
-def test_variances_are_pooled_where_they_differ_by_chance_only():
+def test_variances_are_pooled():
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((4, 1)) for _ in range(30)]
     found = summary([*values, np.array([[5.0]])])
@@ -22,7 +22,7 @@ def test_variances_are_pooled_where_they_differ_by_chance_only():
     assert np.isinf(found.own).all()
 
 
-def test_a_setting_whose_seeds_vary_more_has_a_larger_variance_and_none_a_smaller():
+def test_no_variance_is_below_the_pooled_one():
     rng = np.random.default_rng(0)
     deviations = np.repeat([0.1, 3.0], 20)
     values = [deviation * rng.standard_normal((6, 1)) for deviation in deviations]
@@ -33,14 +33,14 @@ def test_a_setting_whose_seeds_vary_more_has_a_larger_variance_and_none_a_smalle
     assert np.isfinite(summary(values).own).all()
 
 
-def test_one_setting_has_the_interval_of_students_t():
+def test_one_setting_has_students_interval():
     values = [np.array([[1.0], [2.0], [4.0], [5.0]])]
     low, high = intervals(true_means(values, count=40_000))[:, 0, 0]
     half = 3.1824 * values[0].std(ddof=1) / 2  # t with 3 degrees of freedom
     assert (low, high) == pytest.approx((3 - half, 3 + half), abs=0.1)
 
 
-def test_many_settings_are_shrunk_as_in_the_closed_form():
+def test_settings_are_shrunk_as_in_theory():
     """With known variances the posterior mean is centre + B (mean - centre), B = 1 / (1 + 1 / R)."""
     rng = np.random.default_rng(0)
     values = [centre + rng.standard_normal((3, 1)) for centre in rng.standard_normal(300)]
@@ -49,14 +49,14 @@ def test_many_settings_are_shrunk_as_in_the_closed_form():
     assert slope == pytest.approx(1 / (1 + 1 / 3), abs=0.06)
 
 
-def test_where_settings_differ_by_far_more_than_seeds_nothing_is_shrunk():
+def test_plain_differences_are_not_shrunk():
     rng = np.random.default_rng(0)
     values = [1000 * centre + rng.standard_normal((3, 2)) for centre in rng.standard_normal((16, 2))]
     means = np.array([one.mean(0) for one in values])
     assert abs(true_means(values).mean(0) - means).max() < 0.3
 
 
-def test_a_scale_makes_a_curved_law_normal():
+def test_a_scale_makes_a_law_normal():
     means = np.exp(np.random.default_rng(0).standard_normal(200))
     scale = normal_scale(means, 0.01)
     scores = scale.there(means)
@@ -88,7 +88,7 @@ def test_what_is_said_of_a_front_is_true(seeds, trade):
     assert 0.92 < np.mean(covered) < 0.98
 
 
-def test_the_interval_of_the_best_of_equal_trials_covers():
+def test_the_best_of_equal_trials_is_covered():
     """The best of 16 equal trials only looks better: without shrinkage three of four intervals would cover."""
     rng = np.random.default_rng(0)
     covered = 0
@@ -108,7 +108,7 @@ def test_without_noise_the_chance_is_membership(costs):
     assert found.tolist() == [0.0 if bad else 1.0 for bad in dominated]
 
 
-def test_with_one_metric_the_chances_to_be_the_best_add_up_to_one():
+def test_chances_to_be_the_best_sum_to_one():
     values = [np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]]), np.array([[50.0], [51.0]])]
     found = chances(true_means(values))
     assert found.sum() == pytest.approx(1.0)

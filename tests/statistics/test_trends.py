@@ -12,7 +12,7 @@ def draw(rng, n, rho):
     return x, rho * x + np.sqrt(1 - rho**2) * rng.standard_normal(n)
 
 
-def test_rho_is_scipys_and_p_that_of_all_permutations():
+def test_rho_is_scipys_and_p_exact():
     x, y = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([2.0, 1.0, 4.0, 3.0, 5.0])
     found = spearman(x, y)
     assert found.rho == pytest.approx(spearmanr(x, y).statistic)
@@ -21,14 +21,14 @@ def test_rho_is_scipys_and_p_that_of_all_permutations():
     assert (found.n, found.clusters) == (5, 5)
 
 
-def test_the_interval_is_that_of_bonett_and_wright():
+def test_the_interval_of_bonett_and_wright():
     rng = np.random.default_rng(0)
     found = spearman(*draw(rng, 30, 0.6))
     half = 1.959964 * np.sqrt((1 + found.rho**2 / 2) / 27)
     assert (found.low, found.high) == pytest.approx(tuple(np.tanh(np.arctanh(found.rho) + half * np.array([-1, 1]))))
 
 
-def test_few_in_perfect_order_are_not_sure_and_constants_say_nothing():
+def test_few_in_perfect_order_are_not_sure():
     found = spearman(np.arange(6.0), np.arange(6.0))
     assert found.rho == pytest.approx(1)
     assert found.low < 0.8
@@ -39,7 +39,7 @@ def test_few_in_perfect_order_are_not_sure_and_constants_say_nothing():
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.7])
-def test_intervals_over_replicas_cover_because_trials_are_the_clusters(rho):
+def test_trials_are_clusters_of_replicas(rho):
     """Counting 48 replicas of 16 trials as independent would find a trend in every fourth study of noise."""
     rng = np.random.default_rng(1)
     clusters = np.repeat(np.arange(16), 3)
@@ -55,7 +55,7 @@ def test_intervals_over_replicas_cover_because_trials_are_the_clusters(rho):
     assert rho > 0 or (found / 200 < 0.08 and naive / 200 > 0.15)
 
 
-def test_leaving_out_a_cluster_ranks_the_rest_anew():
+def test_without_a_cluster_ranks_are_anew():
     from aesearch.statistics.trends import _without_each
 
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_leaving_out_a_cluster_ranks_the_rest_anew():
     np.testing.assert_allclose(_without_each(x, y, groups, 5), expected)
 
 
-def test_noise_explains_nothing_and_is_said_to_in_nineteen_of_twenty():
+def test_noise_explains_nothing():
     rng = np.random.default_rng(0)
     found, together, shares = 0, 0, []
     for number in range(200):
@@ -78,7 +78,7 @@ def test_noise_explains_nothing_and_is_said_to_in_nineteen_of_twenty():
     assert np.mean(shares) < 0.06, "shares are not normalised: three of noise do not add up to 1"
 
 
-def test_what_a_parameter_does_is_found_on_a_curve_and_by_name():
+def test_effects_are_found():
     rng = np.random.default_rng(0)
     x, name = rng.uniform(size=20), np.array(["a", "b", "c"], object)[rng.integers(0, 3, 20)]
     curve = explained([x, rng.uniform(size=20)], np.sin(6 * x) + 0.1 * rng.standard_normal(20))
@@ -91,7 +91,7 @@ def test_what_a_parameter_does_is_found_on_a_curve_and_by_name():
     assert named.p[0] == pytest.approx(0.001)
 
 
-def test_left_out_residuals_are_those_of_fitting_again():
+def test_residuals_are_those_of_fitting_again():
     from aesearch.statistics.trends import MEAN, RIDGES, _kernel, _press_shares
 
     rng = np.random.default_rng(0)
@@ -107,6 +107,6 @@ def test_left_out_residuals_are_those_of_fitting_again():
     assert _press_shares(_kernel(x), y[:, None])[0] == pytest.approx(1 - min(errors.values()) / of_mean)
 
 
-def test_too_few_trials_or_equal_values_explain_nothing():
+def test_too_few_trials_explain_nothing():
     assert np.isnan(explained([np.arange(3.0)], np.arange(3.0)).p).all()
     assert np.isnan(explained([np.arange(5.0)], np.ones(5)).shares).all()
