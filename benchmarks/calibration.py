@@ -147,7 +147,7 @@ def adaptive(shapes: Sequence[str], studies: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=300, help="made-up studies of each row (default: 300)")
+    parser.add_argument("--studies", type=int, default=240, help="made-up studies of each row (default: 240)")
     parser.add_argument("--shapes", action="store_true", help="a row for each shape of a front")
     asked = parser.parse_args()
     methods = {"old": old, "new": new}
@@ -171,6 +171,7 @@ def main() -> None:
         ("straight", "bimodal"),
         ("all equal", "bimodal"),
         ("straight", "unequal spreads"),
+        ("all equal", "unequal spreads"),
     ):
         for seeds in SEEDS:
             found = [coverage(method, shape, kind, seeds, asked.studies // 2) for method in methods.values()]
