@@ -1,4 +1,4 @@
-"""Dominance of costs: Pareto fronts, ranks, knees and hypervolumes.
+"""Dominance of costs: Pareto fronts, ranks and hypervolumes.
 
 Costs are to be minimised.
 """
@@ -80,16 +80,6 @@ def ranked(costs: Sequence[Costs]) -> list[tuple[int, int]]:
     return [found[i] for i in range(len(costs))]
 
 
-def knee(costs: Values) -> int:
-    """Find the row of a front that is nearest to the best of each column.
-
-    costs: (N, M); columns are scaled to the front's range.
-    """
-    low, high = costs.min(0), costs.max(0)
-    scaled = (costs - low) / np.where(high > low, high - low, 1)
-    return int(np.argmin((scaled**2).sum(1)))
-
-
 def _contributions(front: list[Costs]) -> list[float]:
     """Measure the area that only one point dominates, for each point of a front.
 
@@ -105,17 +95,26 @@ def _contributions(front: list[Costs]) -> list[float]:
 
 
 def hypervolume(costs: Sequence[Costs], reference: Costs) -> float:
-    """Measure the area that costs dominate, up to ``reference``.
+    """Measure the area that one set of costs dominates, as ``hypervolumes`` does."""
+    return float(hypervolumes(np.array(costs, dtype=np.float64), reference)) if len(costs) else 0.0
 
-    costs: (N, 2).
-    reference: the corner of the area. Only costs that are below it in both metrics count.
 
+def hypervolumes(costs: Values, reference: Costs) -> Values:
+    """Measure the area that costs dominate; with one metric, the length.
+
+    costs: (..., N, M), sets of N points in M = 1 or 2 metrics.
+    reference: the far corner of the area. Only costs that are below it in all metrics count.
+
+    Returns the area of each set (...).
     Source: Zitzler and Thiele, PPSN 1998.
     """
-    inside = sorted({cost for cost in costs if all(x < r for x, r in zip(cost, reference, strict=True))})
-    area, height = 0.0, reference[1]
-    for x, y in inside:
-        if y < height:
-            area += (reference[0] - x) * (height - y)
-            height = y
-    return area
+    corner = np.asarray(reference, dtype=np.float64)
+    inside = np.where((costs < corner).all(-1, keepdims=True), costs, corner)
+    if len(corner) == 1:
+        return np.asarray(corner[0] - inside[..., 0].min(-1))
+    order = np.argsort(inside[..., 0], axis=-1, kind="stable")
+    x, y = (np.take_along_axis(inside[..., m], order, axis=-1) for m in (0, 1))
+    # Each point adds the strip between its height and the least height before it.
+    least = np.minimum.accumulate(y, axis=-1)
+    before = np.concatenate([np.full_like(least[..., :1], corner[1]), least[..., :-1]], axis=-1)
+    return np.asarray(((corner[0] - x) * (before - least)).sum(-1))

@@ -97,7 +97,8 @@ def write_codes(folder: Path) -> None:
     codes[:, : len(FACTORS)] += (4 * factors / factors.max(0)).astype(np.float32)
     kl = np.linspace(3, 0, CODES, dtype=np.float32)
     save_file({"codes": codes, "factors": factors, "kl": kl}, folder / "reference.safetensors")
-    (folder / "info.json").write_text(json.dumps({"factors": list(FACTORS), "shape": list(DATA.shape)}))
+    info = {"shape": list(DATA.shape), "classes": [], "replica": 0, "factors": list(FACTORS)}
+    (folder / "info.json").write_text(json.dumps(info))
 
 
 def write_trial(record: Record, params: dict[str, float], texts: dict[str, str], asked: argparse.Namespace) -> None:

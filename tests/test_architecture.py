@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "aesearch"
 # Bottom floor first. A room, a module or a folder, imports only from floors below its own.
 FLOORS = (
     {"errors", "escapes", "rights", "pareto", "metrics", "discarding"},
-    {"seeds", "protocols", "datasets", "networks", "corruptions", "bottlenecks"},
+    {"statistics", "protocols", "datasets", "networks", "corruptions", "bottlenecks"},
     {"autoencoder"},
     {"objectives"},
     {"scores"},

@@ -52,5 +52,5 @@ def _find_model(name: str, best: str | None, uri: str) -> tuple[Path, bool]:
 
     results = read_study(uri, name)
     key = best_trial(results, best)
-    say(f"{name}: trial {key}, {f'the best in {best}' if best else 'its knee'}")
+    say(f"{name}: trial {key}, {f'the best in {best}' if best else 'whose model is registered'}")
     return results.pictures[key], True

@@ -1,26 +1,32 @@
 """Analysis of a study: Pareto front, knee, correlations and importances."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, json_to_distribution
-from scipy.stats import spearmanr
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 
 from aesearch.errors import UserError, nearest
 from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import find_metric
-from aesearch.pareto import knee, on_front, ranked
+from aesearch.pareto import on_front, ranked
 from aesearch.records.results import Results
-from aesearch.report.importances import importances
-from aesearch.report.limits import MOST_PARAMETERS, MOST_ROWS, spaced
+from aesearch.report.limits import MOST_EXPLAINED, MOST_PARAMETERS, MOST_ROWS, spaced
+from aesearch.statistics.components import Components, components
+from aesearch.statistics.fronts import Knee, likely_knee
+from aesearch.statistics.posterior import chances, true_means
+from aesearch.statistics.trends import Correlation, Explained, explained, spearman
 
 LEAST_FOR_IMPORTANCE = 4
 HEADLINES = ("test/auroc", "test/perplexity")
+
+
+def shown_p(p: float) -> str:
+    """Write a p-value as ``p = .043`` or ``p < .001``."""
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def number(value: Any) -> str:
@@ -153,17 +159,66 @@ class Analysis:
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
     @cached_property
-    def knee(self) -> int:
-        """The trial at the knee of the front; with one searched metric the best trial."""
-        return self.front[knee(self._costs(self.complete.loc[self.front]))]
+    def costs(self) -> list[NDArray[np.float64]]:
+        """The costs of each feasible trial (R_i, M): its replicas by metrics."""
+        costs = self.results.replicas[self.metrics].to_numpy(dtype=float) * self.signs
+        return [costs[self._rows[key]] for key in self.feasible.index]
+
+    @cached_property
+    def _rows(self) -> dict[Any, NDArray[np.intp]]:
+        """The rows of each trial's replicas, by key."""
+        groups = self.results.replicas.groupby("trial").indices
+        return {key: np.asarray(rows, dtype=np.intp) for key, rows in groups.items()}
+
+    @cached_property
+    def draws(self) -> NDArray[np.float64] | None:
+        """Draws of the true costs of the feasible trials, (D, N, M).
+
+        None where no trial has two seeds, so that no spread over seeds is known.
+        """
+        return true_means(self.costs) if max(map(len, self.costs), default=0) > 1 else None
+
+    @cached_property
+    def knee(self) -> tuple[int, Knee | None] | None:
+        """The trial at the knee of the front, with the chances of it and the next.
+
+        The places of the chances are on the front. None where the front has fewer than three trials, or with one
+        searched metric. The chances are None where no spread over seeds is known.
+        """
+        if len(self.metrics) == 1:
+            return None
+        keys = [int(str(key)) for key in self.feasible.index]
+        places = [keys.index(key) for key in self.front]
+        draws = self._costs(self.feasible)[None] if self.draws is None else self.draws
+        found = likely_knee(draws, places)
+        if found is None:
+            return None
+        known = None if self.draws is None else replace(found, second=places.index(found.second))
+        return keys[found.place], known
+
+    @cached_property
+    def chosen(self) -> int:
+        """The trial whose model is registered and exported.
+
+        With one searched metric it is the best trial, else the knee. Of a front without knee it is the member that is
+        likeliest on the front; without a spread over seeds the best in the first metric.
+        """
+        if self.knee:
+            return self.knee[0]
+        if len(self.front) < 2 or self.draws is None:
+            return self.front[0]
+        likely = dict(zip(self.feasible.index, chances(self.draws), strict=True))
+        return max(self.front, key=lambda key: likely[key])
 
     @cached_property
     def shown(self) -> dict[str, int]:
-        """The trials whose pictures are shown, by their role, such as ``knee``."""
+        """The trials whose pictures are shown, by their role; the chosen one first."""
         if len(self.metrics) == 1:
-            return {"best": self.knee}
+            return {"best": self.chosen}
         ends = {f"best {self.metrics[i]}": self._best(i) for i in range(2)}
-        return {"knee": self.knee} | ends
+        if self.knee:
+            return {"knee": self.chosen} | ends
+        return dict(sorted(ends.items(), key=lambda end: end[1] != self.chosen))
 
     def _best(self, i: int) -> int:
         return int(self.feasible.index[int(self._costs(self.feasible)[:, i].argmin())])
@@ -172,24 +227,48 @@ class Analysis:
         return np.array(trials[self.metrics] * self.signs, dtype=float).reshape(-1, len(self.metrics))
 
     @cached_property
-    def importance(self) -> pd.DataFrame:
-        """The share of each metric's variance that each parameter explains.
+    def explained(self) -> dict[str, Explained]:
+        """The share of each metric's variance that parameters explain, and noise.
 
-        A row per searched metric on test, a column per parameter, estimated by fANOVA. Empty with one parameter,
-        or with fewer than 4 complete trials. Parameters that only some trials have are left out.
+        It is of the searched metrics on test, as means over the seeds of a trial; of a large study over some trials,
+        evenly along their keys. Entries are in the order of ``everywhere``, then of all together. Empty with fewer
+        than 4 complete trials or without such a parameter.
         """
-        tested = [self.test_name(metric) for metric in self.metrics]
-        if len(self.complete) < LEAST_FOR_IMPORTANCE or len(self.distributions) < 2:
-            return pd.DataFrame(columns=list(self.distributions))
-        columns = [f"param:{name}" for name in self.distributions]
-        points = [self._params(row) for row in self.complete[columns].to_dict("records")]
-        targets = {metric: self.complete[metric].to_numpy(dtype=float) for metric in tested}
-        rows = {metric: importances(points, self.distributions, of_all) for metric, of_all in targets.items()}
-        return pd.DataFrame(rows).T
+        if len(self.complete) < LEAST_FOR_IMPORTANCE or not self.everywhere:
+            return {}
+        taken = spaced(self.complete.index.tolist(), MOST_EXPLAINED)
+        columns = [self._column(name, taken) for name in self.everywhere]
+        means = {metric: self.seeds(metric) for metric in map(self.test_name, self.metrics)}
+        return {
+            metric: explained(columns, np.array([of_trial[key].mean() for key in taken]))
+            for metric, of_trial in means.items()
+            if set(of_trial) == set(self.complete.index)
+        }
 
-    def _params(self, row: Mapping[Hashable, Any]) -> dict[str, Any]:
-        params = {str(column).removeprefix("param:"): value for column, value in row.items() if pd.notna(value)}
-        return {n: int(v) if isinstance(self.distributions[n], IntDistribution) else v for n, v in params.items()}
+    @cached_property
+    def everywhere(self) -> list[str]:
+        """The swept parameters that all complete trials have."""
+        return [name for name in self.distributions if self.complete[f"param:{name}"].notna().all()]
+
+    def _column(self, parameter: str, trials: list[int]) -> NDArray[Any]:
+        """Take a parameter of N complete trials, on its scale or as names (N,)."""
+        values = self.complete[f"param:{parameter}"].loc[trials]
+        if not self.is_numeric(parameter):
+            return values.astype(str).to_numpy(dtype=object)
+        numbers = values.to_numpy(dtype=float)
+        return np.log(numbers) if self.is_log(parameter) else numbers
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """The share of each metric's variance that each parameter alone explains.
+
+        A row per searched metric on test, a column per parameter. Empty with one parameter.
+        """
+        if len(self.distributions) < 2:
+            return pd.DataFrame(columns=list(self.distributions))
+        return pd.DataFrame(
+            {metric: one.shares[:-1] for metric, one in self.explained.items()}, index=self.everywhere
+        ).T
 
     @cached_property
     def parameters(self) -> list[str]:
@@ -254,24 +333,29 @@ class Analysis:
             return min(choices) > 0 and max(choices) >= 16 * min(choices)
         return bool(getattr(distribution, "log", False))
 
-    def rank_correlation(self, parameter: str, metric: str) -> float:
+    def rank_correlation(self, parameter: str, metric: str) -> Correlation | None:
         """Compute Spearman's rho of a numeric parameter with a metric.
 
-        It is taken over the complete trials, and is NaN where it is undefined.
+        It is taken over the complete trials. Returns None where it is undefined.
         """
-        both = self.complete[[f"param:{parameter}", metric]].dropna().astype(float)
-        if len(both) < 3 or (both.nunique() < 2).any():
-            return float("nan")
-        return float(spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
+        both = self.complete[[f"param:{parameter}", metric]].dropna().to_numpy(dtype=float)
+        return spearman(both[:, 0], both[:, 1])
 
-    def seed_spread(self, metric: str) -> tuple[float, float]:
-        """Compute the spread of a metric over seeds and over settings.
+    def seeds(self, metric: str) -> dict[int, NDArray[np.float64]]:
+        """Collect a metric over the seeds of each complete trial that has it, by key."""
+        if metric not in self.results.replicas:
+            return {}
+        values = self.results.replicas[metric].to_numpy(dtype=float)
+        of_each = {int(key): values[self._rows[key]] for key in self.complete.index}
+        known = {key: of_one[~np.isnan(of_one)] for key, of_one in of_each.items()}
+        return {key: of_one for key, of_one in known.items() if len(of_one)}
 
-        Returns the median over trials of the range over seeds, and the range over trials of the medians.
+    def components(self, metric: str) -> Components | None:
+        """Estimate the variance of a metric between settings and between seeds.
+
+        Returns None where one of them is unknown.
         """
-        within = (self.complete[f"{metric}_max"] - self.complete[f"{metric}_min"]).median()
-        across = self.complete[metric].max() - self.complete[metric].min()
-        return float(within), float(across)
+        return components(list(self.seeds(metric).values()))
 
     def trials_table(self) -> pd.DataFrame:
         """Make the table of trials.csv, with a row per trial.
@@ -292,7 +376,7 @@ def analyse(results: Results) -> Analysis:
 def best_trial(results: Results, metric: str | None = None) -> int:
     """Find the best complete trial of a study and return its key.
 
-    metric: the metric that decides. None takes the knee of the front; with one searched metric the best trial.
+    metric: the metric that decides. None takes the trial whose model is registered, such as the knee of the front.
 
     Raises UserError where no trial is complete, where the metric is unknown, or where no complete trial has a value.
     """
@@ -300,7 +384,7 @@ def best_trial(results: Results, metric: str | None = None) -> int:
     if analysis.complete.empty:
         raise UserError(f"no trial of {results.info['name']} is complete, so it has no model; run the study")
     if metric is None:
-        return analysis.knee
+        return analysis.chosen
     if metric not in analysis.measured:
         raise UserError(f"unknown metric {metric!r}: {nearest(metric, analysis.measured)}")
     # A metric that was measured after the search, or is undefined for some models, is missing in some trials.

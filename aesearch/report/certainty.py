@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aesearch.pareto import on_front
 from aesearch.report.analysis import Analysis, number
 from aesearch.report.limits import MOST_NAMED, joined
-from aesearch.seeds import locations
+from aesearch.statistics.posterior import chances, intervals
 
 CONTENDERS = 3  # trials shown with one searched metric, where only one trial can be the best
 LIKELY = 0.05  # the least chance of being on the front with which a trial is named
@@ -28,53 +27,48 @@ class Certainty:
         self.analysis = analysis
         self.keys = [int(key) for key in analysis.feasible.index]
 
-    @cached_property
-    def _replicas(self) -> list[NDArray[np.float64]]:
-        """The costs of each trial, (R_i, M): its replicas by the searched metrics."""
-        replicas = self.analysis.results.replicas
-        costs = replicas[self.analysis.metrics].to_numpy(dtype=float) * self.analysis.signs
-        rows = replicas.groupby("trial").indices
-        return [costs[rows[key]] for key in self.keys]
-
     @property
     def known(self) -> bool:
         """True if some trial has two seeds or more, so that a spread over seeds is known."""
-        return bool(self.keys) and max(map(len, self._replicas)) > 1
+        return self.analysis.draws is not None
 
-    @cached_property
+    @property
     def _draws(self) -> NDArray[np.float64]:
-        return locations(self._replicas)
+        assert self.analysis.draws is not None
+        return self.analysis.draws
 
     @cached_property
     def chances(self) -> dict[int, float]:
         """The chance of each trial to be on the front, by key."""
-        return dict(zip(self.keys, on_front(self._draws).mean(0).tolist(), strict=True))
+        return dict(zip(self.keys, chances(self._draws).tolist(), strict=True))
 
     @property
     def shown(self) -> list[int]:
         """The listed front, along its first metric; with one metric the best few."""
         if len(self.analysis.metrics) == 2:
             return self.analysis.listed_front
-        medians = {key: float(np.median(costs)) for key, costs in zip(self.keys, self._replicas, strict=True)}
-        return sorted(self.keys, key=medians.__getitem__)[:CONTENDERS]
+        costs = self.analysis.complete[self.analysis.metrics[0]] * self.analysis.signs[0]
+        return sorted(self.keys, key=costs.__getitem__)[:CONTENDERS]
 
     def table(self) -> pd.DataFrame:
         """Make the table of certainty, with a row per shown trial.
 
-        It has the number of seeds, the chance to be on the front, the 95 % interval of each searched metric, and the
-        chance to be better than the trial of the next row. Empty where no spread over seeds is known.
+        It has the number of seeds, the chance to be on the front, the expected mean of each searched metric over more
+        and more seeds with its 95 % interval, and the chance to be better than the trial of the next row. Empty where
+        no spread over seeds is known.
         """
         if not self.known:
             return pd.DataFrame()
         shown, rows = self.shown, []
+        ends = intervals(self._draws)
         best = "on the front" if len(self.analysis.metrics) == 2 else "the best"
         for key, following in zip(shown, [*shown[1:], None], strict=True):
             at = self.keys.index(key)
-            row = {"trial": str(key), "seeds": str(len(self._replicas[at])), best: f"{self.chances[key]:.0%}"}
+            row = {"trial": str(key), "seeds": str(len(self.analysis.costs[at])), best: f"{self.chances[key]:.0%}"}
             for i, (metric, sign) in enumerate(zip(self.analysis.metrics, self.analysis.signs, strict=True)):
-                low, high = sorted(sign * np.percentile(self._draws[:, at, i], [2.5, 97.5]))
-                middle = sign * np.median(self._replicas[at][:, i])
-                row[f"{metric} [95 %]"] = f"{number(middle)} [{number(low)} to {number(high)}]"
+                low, high = sorted(sign * ends[:, at, i])
+                middle = sign * self._draws[:, at, i].mean()
+                row[f"{metric} expected [95 %]"] = f"{number(middle)} [{number(low)} to {number(high)}]"
                 if following is not None:
                     than = self._draws[:, self.keys.index(following), i]
                     row[f"better {metric} than the next"] = f"{(self._draws[:, at, i] < than).mean():.0%}"

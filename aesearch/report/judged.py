@@ -8,10 +8,13 @@ import pandas as pd
 
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
+from aesearch.statistics.components import holm
+from aesearch.statistics.trends import Correlation, spearman
 
 # Disentanglement trades against these metrics, so the rank correlations include them.
 TRADED = ("test/mse", "test/elbo")
 LEAST_MODELS = 4
+LEVEL = 0.05  # of the tests
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Judged:
     def table(self) -> pd.DataFrame:
         """Make the table of all reported metrics, with a row per metric.
 
-        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, and the spread
-        over seeds and over settings.
+        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, the pooled
+        standard deviation over seeds, and the share of the variance that settings explain.
         """
         rows = []
         first = next(iter(self.analysis.shown.values()))
@@ -96,8 +99,9 @@ class Judged:
             row |= {"floor": _number(floor), "ceiling": _number(ceiling)}
             for what, key in self.analysis.shown.items():
                 row[f"{what}: trial {key}"] = self._cell(key, metric)
-            within, across = self.analysis.seed_spread(metric)
-            row |= {"span over seeds": _number(within), "span over settings": _number(across)}
+            found = self.analysis.components(metric)
+            row["SD over seeds"] = _number(found.seeds**0.5) if found else ""
+            row["settings explain"] = f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]" if found else ""
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -132,14 +136,17 @@ class Judged:
         return values.corr(method="spearman")
 
     def spread(self) -> list[str]:
-        """Compare the range over seeds with the range over settings, in a sentence."""
-        shares = [within / across for within, across in map(self.analysis.seed_spread, self.labelled) if across > 0]
-        if not shares or self.models.groupby("trial").size().max() < 2:
+        """Summarise what settings explain of each metric with a protocol, in a sentence."""
+        found = [one for one in map(self.analysis.components, self.labelled) if one]
+        if not found:
             return []
+        shares = [one.share for one in found]
+        blind = sum(p >= LEVEL for p in holm([one.p for one in found]))
         return [
-            f"For the {len(shares)} metrics with a protocol, the range over seeds in the median trial is "
-            f"{min(shares):.0%} to {max(shares):.0%} of the range over all settings (median {np.median(shares):.0%}). "
-            "Settings that differ by less than their seeds cannot be told apart."
+            f"Settings explain {min(shares):.0%} to {max(shares):.0%} of the variance over models of the {len(found)} "
+            f"metrics with a protocol (median {np.median(shares):.0%}), and seeds the rest. For {blind} of them the "
+            "differences between settings are not told from differences between seeds (F tests at 5 %, Holm's "
+            "correction over the metrics)."
         ]
 
     def agreements(self) -> list[str]:
@@ -148,19 +155,36 @@ class Judged:
         for name in self.without_labels:
             if name not in self.correlations:
                 continue
-            rho = self.correlations[name].drop([m for m in self.correlations if m not in self.labelled])
-            if rho.empty:
+            found = self._agreement(name)
+            if not found:
                 continue
+            rho = [one.rho for one in found.values()]
             values = self.models[name].astype(float)
             best = self.models.iloc[int(values.to_numpy().argmax())]
-            places = [self._place(str(metric), float(best[str(metric)])) for metric in rho.index]
+            places = [self._place(metric, float(best[metric])) for metric in found]
+            told = sum(p < LEVEL for p in holm([one.p for one in found.values()]))
+            most = max(found, key=lambda metric: found[metric].rho)
+            first = found[most]
             sentences.append(
-                f"{name}, which needs no labels, correlates over the {len(self.models)} models with the {len(rho)} "
-                f"labelled metrics by Spearman {rho.min():+.2f} to {rho.max():+.2f} (median {rho.median():+.2f}, most "
-                f"with {rho.idxmax()}). Its best model, of trial {int(best['trial'])}, has the median rank "
-                f"{int(np.median(places))} of {len(self.models)} by the labelled metrics."
+                f"{name}, which needs no labels, correlates over the {first.n} models of {first.clusters} trials with "
+                f"the {len(found)} labelled metrics by Spearman {min(rho):+.2f} to {max(rho):+.2f} (median "
+                f"{np.median(rho):+.2f}, most with {most}: [{first.low:+.2f} to {first.high:+.2f}]); {told} of these "
+                "are told from none (trials as clusters, Holm's correction). Its best model, of trial "
+                f"{int(best['trial'])}, has the median rank {int(np.median(places))} of {len(self.models)} by the "
+                "labelled metrics."
             )
         return sentences
+
+    def _agreement(self, name: str) -> dict[str, Correlation]:
+        """Correlate a metric without labels with each labelled one, trials as clusters."""
+        trials = self.models["trial"].to_numpy()
+        pairs = {metric: self.models[[name, metric]].to_numpy(dtype=float) for metric in self.labelled}
+        found = {
+            metric: spearman(both[:, 0], both[:, 1], trials)
+            for metric, both in pairs.items()
+            if metric in self.correlations
+        }
+        return {metric: one for metric, one in found.items() if one}
 
     def _place(self, metric: str, value: float) -> int:
         """Compute the rank of a value of a metric among all models; 1 is the best."""

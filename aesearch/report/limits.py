@@ -10,6 +10,7 @@ import numpy as np
 
 MOST_ROWS = 200  # of a table
 MOST_PARAMETERS = 8  # of a table, a sentence or a figure
+MOST_EXPLAINED = 200  # trials whose variance the parameters explain
 MOST_METRICS = 12  # of the sweeps, which have a panel for each metric and parameter
 MOST_CURVES = 100  # trials of the learning curves
 MOST_NUMBERS = 600  # cells of a heat map that has a number in each

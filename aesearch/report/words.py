@@ -5,13 +5,15 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from aesearch.report.analysis import Analysis, number
+from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import certainty_of
 from aesearch.report.judged import judged_of
-from aesearch.report.limits import MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
+from aesearch.report.limits import MOST_EXPLAINED, MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
+from aesearch.statistics.components import Components, holm
+from aesearch.statistics.trends import Explained
 
-# The least absolute rank correlation with which a metric is said to rise or fall.
-WEAK = 0.4
+# The level of tests: a p-value from which on a difference is not told from noise.
+LEVEL = 0.05
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
@@ -21,17 +23,28 @@ PROTOCOL = [
     "measured once, at the end, with the same weights. Inputs are clean, unless the line on a metric says otherwise.",
 ]
 CERTAINTY = (
-    "Chances and 95 % intervals are about the median that a trial would have with many more seeds. They come from "
-    "2,000 draws of that median, with the tails of Student's t distribution. The spread over seeds of a trial is "
-    "shrunk towards that of all trials, which counts as two degrees of freedom. Seeds count as independent, though all "
-    "trials share the same ones. Intervals ignore the bounds of a metric, such as 0 and 1."
+    "Chances, expected values and 95 % intervals are about the mean that a trial would have over endless seeds. They "
+    "come from 2,000 draws of a model of two levels: trials vary around a common mean, seeds around their trial. So "
+    "what looks best is drawn towards the other trials by as much as seeds move it (the winner's curse), and an "
+    "interval need not hold the median of the seeds. Trials share one variance over seeds; one whose seeds vary more "
+    "has more. Seeds count as independent, though trials share them. Intervals ignore the bounds of a metric, such as "
+    "0 and 1."
+)
+
+
+TESTS = (
+    "Brackets after Spearman's rho are 95 % intervals. p-values of trends are of permutations of the trials, or of "
+    "Student's law with more than 50 trials, with Holm's correction for the number of trends of all parameters. The "
+    "share that a parameter explains is cross-validated (1 - PRESS / PRESS of the mean), so that noise explains next "
+    "to nothing. 'Noise up to' is what shuffled values stay below in 95 % of cases. p-values of single parameters are "
+    "corrected for their number. 'All together' has their interactions, unless there are more than 8 parameters."
 )
 
 
 def protocol(analysis: Analysis) -> list[str]:
     """Explain how to read the numbers of this study, a line each."""
     certain = [CERTAINTY] if certainty_of(analysis).known else []
-    return PROTOCOL + certain + _glossary(analysis) + judged_of(analysis).definitions()
+    return [*PROTOCOL, *certain, TESTS, *_glossary(analysis), *judged_of(analysis).definitions()]
 
 
 def _glossary(analysis: Analysis) -> list[str]:
@@ -97,6 +110,10 @@ def cuts(analysis: Analysis) -> list[str]:
         known = ", those that explain most of the variance" if len(analysis.importance) else ""
         shown = f"{MOST_PARAMETERS} of {len(analysis.distributions):,} parameters{known}"
         found.append(f"Tables, sentences and figures have {shown}; trials.csv has all.")
+    if complete > MOST_EXPLAINED and analysis.explained:
+        found.append(
+            f"What parameters explain is computed over {MOST_EXPLAINED} of {complete:,} complete trials, evenly chosen."
+        )
     return found
 
 
@@ -152,38 +169,58 @@ def _setting(analysis: Analysis, key: int) -> str:
 
 
 def _choice(analysis: Analysis) -> str:
-    key = analysis.knee
+    key = analysis.chosen
+    values = f"trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}"
     if len(analysis.metrics) == 1:
         return (
             f"The best trial on {analysis.metrics[0]} is {key} ({_setting(analysis, key)}): {_values(analysis, key)}."
         )
     named = joined([*map(str, analysis.front)], MOST_NAMED)
+    front = f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}."
+    if not analysis.knee:
+        rule = "the likeliest on the front" if analysis.draws is not None else "the best in the first metric"
+        return (
+            f"{front} A front of {len(analysis.front)} has no knee; registered is the model of {values}; medians, with "
+            f"the range over the replicas. It is {rule}."
+        )
+    found = analysis.knee[1]
+    sure = (
+        f" It is the knee with a chance of {found.chance:.0%}, and trial {analysis.front[found.second]} with "
+        f"{found.second_chance:.0%}."
+        if found
+        else ""
+    )
     return (
-        f"{len(analysis.front)} of {len(analysis.complete)} complete trials are Pareto-optimal on val: {named}. "
-        f"The knee is trial {key} ({_setting(analysis, key)}): {_values(analysis, key)}; medians, with the range over "
-        "the replicas. The knee is the trial of the front that is nearest to the best value of both metrics, each "
-        "scaled to its range on the front."
+        f"{front} The knee is {values}; medians, with the range over the replicas.{sure} The knee is the trial of the "
+        "front that is nearest to the best value of both metrics, each scaled to its range on the front."
     )
 
 
 def _movements(analysis: Analysis) -> list[str]:
+    """Say how the headlines move with each numeric parameter."""
+    numeric = [name for name in filter(analysis.is_numeric, analysis.parameters) if _values_of(analysis, name) > 2]
+    swept = [name for name in numeric if name in analysis.main_parameters]
+    pairs = {(name, metric): analysis.rank_correlation(name, metric) for name in swept for metric in analysis.headlines}
+    found = {pair: one for pair, one in pairs.items() if one}
+    # The main parameters are the most promising of all, so all count.
+    tests = len(found) + (len(numeric) - len(swept)) * len(analysis.headlines)
+    adjusted = dict(zip(found, holm([one.p for one in found.values()], tests), strict=True))
     sentences = []
-    for parameter in filter(analysis.is_numeric, analysis.main_parameters):
+    for parameter in swept:
         column = analysis.complete[f"param:{parameter}"].dropna().astype(float)
-        if column.nunique() < 3:
-            continue
         low, high = column.nsmallest(max(1, len(column) // 4)).index, column.nlargest(max(1, len(column) // 4)).index
         moves = []
         for metric in analysis.headlines:
-            rho = analysis.rank_correlation(parameter, metric)
-            if not np.isfinite(rho):
+            if (one := found.get((parameter, metric))) is None:
                 continue
-            values = analysis.complete[metric]
-            if abs(rho) < WEAK:
-                moves.append(f"{metric} shows no clear trend (Spearman {rho:+.2f})")
+            p = adjusted[parameter, metric]
+            rho = f"(Spearman {one.rho:+.2f} [{one.low:+.2f} to {one.high:+.2f}], {one.n} trials, {shown_p(p)})"
+            if p >= LEVEL:
+                moves.append(f"{metric} shows no trend that is told from noise {rho}")
             else:
+                values = analysis.complete[metric]
                 a, b = number(values[low].median()), number(values[high].median())
-                moves.append(f"{metric} {'rises' if rho > 0 else 'falls'} from {a} to {b} (Spearman {rho:+.2f})")
+                moves.append(f"{metric} {'rises' if one.rho > 0 else 'falls'} from {a} to {b} {rho}")
         if moves:
             ends = f"{number(column.min())} to {number(column.max())}"
             sentences.append(
@@ -192,24 +229,54 @@ def _movements(analysis: Analysis) -> list[str]:
     return sentences
 
 
+def _values_of(analysis: Analysis, parameter: str) -> int:
+    return int(analysis.complete[f"param:{parameter}"].nunique())
+
+
 def _spreads(analysis: Analysis) -> list[str]:
     if analysis.results.replicas.groupby("trial").size().max() < 2:
         return ["Every trial has one replica, so the spread over seeds is unknown; set --replicas to 2 or more."]
-    sentences = []
-    for metric in analysis.headlines:
-        within, across = analysis.seed_spread(metric)
-        share = f", {within / across:.0%} of that over settings" if across > 0 else ""
-        sentences.append(
-            f"The range of {metric} over seeds is {number(within)} in the median trial{share}; the range of its "
-            f"medians over all settings is {number(across)}."
-        )
-    return sentences
+    found = {metric: analysis.components(metric) for metric in analysis.headlines}
+    return [_spread(metric, one) for metric, one in found.items() if one]
+
+
+def _spread(metric: str, found: Components) -> str:
+    """Say what part of a metric's variance is of the settings, and what that means."""
+    if found.p >= LEVEL:
+        meaning = "differences between settings are not told from differences between seeds"
+    elif found.share < 0.5:
+        meaning = "settings differ, but one seed of a setting tells more of the seed than of the setting"
+    else:
+        meaning = "settings differ, and one seed of a setting tells more of the setting than of the seed"
+    return (
+        f"Settings explain {found.share:.0%} [{found.low:.0%} to {found.high:.0%}] of the variance of {metric} over "
+        f"the {found.models} models of {found.trials} trials, and seeds the rest (intraclass correlation with its "
+        f"95 % interval; F({found.between}, {found.within}) = {found.statistic:.3g}, {shown_p(found.p)}): {meaning}."
+    )
 
 
 def _importances(analysis: Analysis) -> list[str]:
-    sentences = []
-    for metric, row in analysis.importance.iterrows():
-        ordered = row.dropna().sort_values(ascending=False)
-        shares = joined([f"{name} {share:.0%}" for name, share in ordered.items()], MOST_PARAMETERS)
-        sentences.append(f"Share of the variance of {metric} that each parameter explains (fANOVA): {shares}.")
-    return sentences
+    return [
+        _importance(analysis, metric, one) for metric, one in analysis.explained.items() if np.isfinite(one.p).all()
+    ]
+
+
+def _importance(analysis: Analysis, metric: str, found: Explained) -> str:
+    """Say what share of a metric's variance the main parameters explain."""
+    listed = {*analysis.main_parameters, "all together"}
+    shares = [
+        f"{share:.0%}" if p < LEVEL else "not told from noise" for share, p in zip(found.shares, found.p, strict=True)
+    ]
+    named = [
+        f"{name} {share} (noise up to {noise:.0%}, {shown_p(p)})"
+        for name, share, noise, p in zip(
+            [*analysis.everywhere, "all together"], shares, found.noise, found.p, strict=True
+        )
+        if name in listed
+    ]
+    spread = analysis.components(metric)
+    most = f" At most {spread.reliability:.0%} could be explained; the rest is of the seeds." if spread else ""
+    return (
+        f"Share of the variance of {metric} over the trials' means that a parameter alone explains, each trial "
+        f"predicted from the others: {', '.join(named if len(analysis.everywhere) > 1 else named[:1])}.{most}"
+    )

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from aesearch.discarding import is_discarded
-from aesearch.pareto import on_front, ranked
+from aesearch.pareto import ranked
 from aesearch.records import Record
 from aesearch.search.ledger import Ledger
 from aesearch.search.values import Outcome, Place
-from aesearch.seeds import Values, forecasts
+from aesearch.statistics.posterior import Values, chances, true_means
 from aesearch.study import Adaptive
 from aesearch.train import TrainConfig
 
@@ -124,7 +124,7 @@ def more(costs: Sequence[Values], rule: Adaptive) -> Mapping[int, int]:
     if max(map(len, costs)) < 2:
         chosen = [i for i, front in enumerate(fronts) if front < 2]
     else:
-        chances = on_front(forecasts(costs, rule.most)).mean(0)
+        of_each = chances(true_means(costs))
         # One that is on the front by luck alone must not stay there untried.
-        chosen = [i for i, chance in enumerate(chances) if chance >= rule.unlikely or fronts[i] == 0]
+        chosen = [i for i, chance in enumerate(of_each) if chance >= rule.unlikely or fronts[i] == 0]
     return {i: min(rule.most, len(costs[i]) + max(1, len(costs[i]) // 2)) for i in chosen if len(costs[i]) < rule.most}

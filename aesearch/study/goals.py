@@ -68,8 +68,8 @@ class Adaptive:
 
     first: replicas of every trial. The sampler learns from these only.
     most: replicas that a trial may get in all.
-    unlikely: the chance of being on the front, if all trials had ``most`` replicas, below which a trial gets no more.
-    A larger value rules out more trials early, and with them more trials of the true front.
+    unlikely: the chance of being on the front of the true means, those of endless seeds, below which a trial gets no
+    more replicas. A larger value rules out more trials early, and with them more trials of the true front.
 
     The rule works in rounds, once all trials have ended. In each round, every trial that is on the front, or is not
     ``unlikely`` to be, gets half as many replicas again, at least one. It ends when no trial gets more. So each trial

@@ -21,7 +21,7 @@ def add_use(use: argparse.ArgumentParser, parser_class: type[argparse.ArgumentPa
     for name, one in ACTIONS.items():
         action = actions.add_parser(name, help=one.help, allow_abbrev=False)
         action.add_argument(
-            "--best", metavar="METRIC", help="where MODEL is a study: take its best trial in this metric (its knee)"
+            "--best", metavar="METRIC", help="where MODEL is a study: take its best trial in this metric (the knee)"
         )
         action.add_argument("--replica", type=int, metavar="N", help="replica to use (that with the lowest val/loss)")
         action.add_argument("--out", type=Path, metavar="DIR", help="folder to write into (use/MODEL/ACTION)")

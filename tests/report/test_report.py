@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import asdict, replace
@@ -8,7 +9,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from helpers.results import DISTRIBUTIONS, keep_codes, make
+from helpers.results import keep_codes, make
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -17,7 +18,7 @@ from safetensors.numpy import load, save
 
 from aesearch.errors import UserError
 from aesearch.metrics import MetricKind, metric_of
-from aesearch.pareto import knee, on_front
+from aesearch.pareto import on_front
 from aesearch.protocols import epoch, fast
 from aesearch.records import medians
 from aesearch.records.results import spread
@@ -27,7 +28,6 @@ from aesearch.report.certainty import Certainty
 from aesearch.report.code_maps import code_map
 from aesearch.report.figures import FIGURES
 from aesearch.report.figures.heat_maps import _unnumbered
-from aesearch.report.importances import importances
 from aesearch.report.judged import Judged
 from aesearch.report.page import write_pages
 from aesearch.report.words import findings, outcome
@@ -41,23 +41,18 @@ def test_the_front_is_what_nothing_dominates(costs):
         assert front[i] == (not dominated)
 
 
-def test_the_knee_is_nearest_to_the_best_of_both():
-    assert knee(np.array([[0.0, 100.0], [0.1, 10.0], [1.0, 0.0]])) == 1
-    assert knee(np.array([[3.0, 3.0]])) == 0
-
-
 def test_the_analysis_finds_what_was_put_in(tmp_path):
     analysis = analyse(make(tmp_path))
     assert analysis.front == list(range(12)), "both grow with beta, so all are on the front"
     assert analysis.shown["best val/mse"] == 0
     assert analysis.shown["best val/mig"] == 11
     assert analysis.parameters[0] == "beta"
-    assert analysis.rank_correlation("beta", "test/mse") == pytest.approx(1)
+    assert analysis.rank_correlation("beta", "test/mse").rho == pytest.approx(1)
     assert analysis.importance.loc["test/mse", "beta"] > 0.8
-    within, across = analysis.seed_spread("test/mse")
-    medians = analysis.complete["test/mse"]
-    assert within == pytest.approx((0.04 * medians).median())
-    assert across == pytest.approx(medians.max() - medians.min())
+    found = analysis.components("test/mse")
+    # Seeds are at -2 %, 0 and +2 % of each trial's value.
+    assert found.seeds == pytest.approx((0.02**2 * analysis.complete["test/mse"] ** 2).mean())
+    assert found.settings == pytest.approx(analysis.complete["test/mse"].var() - found.seeds / 3)
 
 
 def test_the_words_say_it_with_numbers(tmp_path):
@@ -67,8 +62,16 @@ def test_the_words_say_it_with_numbers(tmp_path):
     assert "12 of 12 complete trials are Pareto-optimal on val" in text
     assert "As beta rises (0.25 to " in text
     assert "test/mse rises from " in text
-    assert "(Spearman +1.00)" in text
-    assert "The range of test/mig over seeds is " in text
+    assert "test/mse rises from " in text
+    assert re.search(r"\(Spearman \+1.00 \[\+0.9\d to \+1.00\], 12 trials, p (= .001|< .001)\)", text)
+    assert re.search(
+        r"of test/mse over .*: beta 9\d% \(noise up to \d\d%, p = .001\), latent_dim not told from noise",
+        text,
+    )
+    assert re.search(
+        r"Settings explain 9\d% \[9\d% to (9\d|100)%\] of the variance of test/mig over the 36 models of 12", text
+    )
+    assert "p < .001): settings differ, and one seed of a setting tells more of the setting than of the seed." in text
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_a_score_is_searched_without_a_curve(tmp_path):
 def test_what_the_best_trial_is_may_be_asked_of_any_metric(tmp_path):
     made = make(tmp_path / "pictures")
     analysis = analyse(made)
-    assert best_trial(made) == analysis.knee
+    assert best_trial(made) == analysis.chosen == analysis.knee[0]
     assert best_trial(made, "test/mse") == int(analysis.complete["test/mse"].idxmin())
     assert best_trial(made, "test/mig") == int(analysis.complete["test/mig"].idxmax())
     assert best_trial(made, "val/loss") == int(analysis.complete["val/loss"].idxmin())
@@ -230,8 +233,9 @@ def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
     assert (row["protocol"], row["floor"], row["ceiling"]) == ("fast", "0.1", "0.9")
     assert row[f"knee: trial {first}"].endswith(f"] = {(value - 0.1) / 0.8:.0%}")
     assert (table.loc["test/mse", ["protocol", "floor", "ceiling"]] == "").all()
-    within, across = analysis.seed_spread("test/fast.mig")
-    assert (row["span over seeds"], row["span over settings"]) == (f"{within:.3g}", f"{across:.3g}")
+    found = analysis.components("test/fast.mig")
+    assert row["SD over seeds"] == f"{found.seeds**0.5:.3g}"
+    assert row["settings explain"] == f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]"
     assert "val/study.udr_lasso" in table.index
     assert "val/probe_10" not in table.index
 
@@ -253,11 +257,14 @@ def test_what_needs_no_labels_is_held_against_what_does(tmp_path):
     assert judged.correlations.loc["test/mse", "test/mig"] > 0.85
     (sentence,) = judged.agreements()
     assert sentence.startswith(
-        "val/study.udr_lasso, which needs no labels, correlates over the 36 models with the 2 labelled metrics by"
+        "val/study.udr_lasso, which needs no labels, correlates over the 36 models of 12 trials with the 2 labelled"
     )
     assert "of trial 11, has the median rank 1 of 36" in sentence
     (spread,) = judged.spread()
-    assert spread.startswith("For the 2 metrics with a protocol, the range over seeds")
+    assert re.match(
+        r"Settings explain 9\d% to 9\d% of the variance over models of the 2 metrics with a protocol", spread
+    )
+    assert "For 0 of them the differences between settings are not told" in spread
 
 
 def test_without_protocols_nothing_is_judged(tmp_path):
@@ -335,7 +342,7 @@ def test_the_front_holds_what_keeps_the_bounds(tmp_path):
     bounded = replace(made, info=made.info | {"constraints": [["val/mse", "at most", bound]]})
     analysis = analyse(bounded)
     assert analysis.front == list(range(6))
-    assert analysis.knee in analysis.front
+    assert analysis.chosen in analysis.front
     assert analysis.shown["best val/mig"] == 5
     assert findings(analysis)[0] == f"6 of 12 complete trials have val/mse at most {bound:.4g}."
     none = analyse(replace(made, info=made.info | {"constraints": [["val/mig", "at least", 9.0]]}))
@@ -369,8 +376,9 @@ def test_how_sure_a_front_is(tmp_path):
     assert 40 < int(table.loc["2", "better val/mse than the next"].rstrip("%")) < 80
     assert table.loc["1", "better val/mse than the next"] == ""
     assert (table["seeds"] == "4").all()
-    middle, low, _, high = table.loc["0", "val/mse [95 %]"].replace("[", "").replace("]", "").split()
-    assert 0.97 < float(low) < float(middle) == 1.0 < float(high) < 1.03
+    middle, low, _, high = table.loc["0", "val/mse expected [95 %]"].replace("[", "").replace("]", "").split()
+    assert 0.97 < float(low) < float(middle) < float(high) < 1.03
+    assert float(middle) == pytest.approx(1.0, abs=0.005)
 
 
 def test_with_one_metric_the_best_few_are_compared(tmp_path):
@@ -379,8 +387,31 @@ def test_with_one_metric_the_best_few_are_compared(tmp_path):
     table = certainty.table()
     assert len(table) == 3
     assert list(table.columns)[2] == "the best"
-    assert certainty.shown[0] == analysis.knee
+    assert certainty.shown[0] == analysis.chosen
     assert sum(certainty.chances.values()) == pytest.approx(1.0)
+
+
+def test_of_two_the_likelier_is_chosen(tmp_path):
+    results = make(tmp_path)
+    bound = float(analyse(results).complete["val/mse"].iloc[1])
+    two = analyse(replace(results, info=results.info | {"constraints": [["val/mse", "at most", bound]]}))
+    assert (two.front, two.knee) == ([0, 1], None)
+    chances = Certainty(two).chances
+    assert two.chosen == max(two.front, key=lambda key: chances[key])
+    assert set(two.shown) == {"best val/mse", "best val/mig"}
+    assert two.shown[next(iter(two.shown))] == two.chosen
+    assert "A front of 2 has no knee" in findings(two)[1]
+    assert f"the model of trial {two.chosen}" in findings(two)[1]
+
+
+def test_the_knee_has_its_chance(tmp_path):
+    one = analyse(make(tmp_path, replicas=1))
+    assert one.knee[1] is None
+    assert "with a chance of" not in findings(one)[0]
+    several = analyse(make(tmp_path / "several"))
+    key, found = several.knee
+    assert f"The knee is trial {key} (" in findings(several)[0]
+    assert f"with a chance of {found.chance:.0%}, and trial {several.front[found.second]} with" in findings(several)[0]
 
 
 def test_of_one_seed_nothing_is_said_to_be_sure(tmp_path):
@@ -388,31 +419,6 @@ def test_of_one_seed_nothing_is_said_to_be_sure(tmp_path):
     assert not certainty.known
     assert certainty.table().empty
     assert certainty.sentences() == []
-
-
-def test_importances_are_those_of_optuna():
-    unit = optuna.distributions.FloatDistribution(0.0, 1.0)
-    ranges = DISTRIBUTIONS | {"one": optuna.distributions.FloatDistribution(2.0, 2.0), "some": unit}
-    rng, study, points, targets = np.random.default_rng(0), optuna.create_study(), [], []
-    for i in range(30):
-        point = {"beta": float(rng.uniform(0.25, 16)), "latent_dim": int(rng.integers(4, 17)), "one": 2.0}
-        point |= {"network": ["mlp", "conv"][rng.integers(2)]} | ({"some": 1.0} if i % 2 else {})
-        moved = np.log(point["beta"]) * (1 + (point["network"] == "mlp")) + rng.normal() / 5
-        targets.append(float("nan") if i == 3 else moved)
-        points.append(point)
-        own = {name: ranges[name] for name in point}
-        study.add_trial(optuna.create_trial(params=point, distributions=own, value=0.0, user_attrs={"m": targets[-1]}))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    theirs = optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda one: one.user_attrs["m"])
-    ours = importances(points, ranges, np.array(targets))
-    assert ours == pytest.approx(theirs, abs=1e-6)
-    assert list(ours) == list(theirs)
-    assert "some" not in ours
-
-
-def test_of_a_metric_that_never_moves_all_parameters_explain_as_much():
-    points = [{"beta": 1.0 + i, "latent_dim": 4 + i} for i in range(5)]
-    assert importances(points, DISTRIBUTIONS, np.ones(5)) == {"beta": 0.5, "latent_dim": 0.5}
 
 
 def test_a_page_of_a_large_study_is_cut_and_says_so(tmp_path):
@@ -432,6 +438,7 @@ def test_a_page_of_a_large_study_is_cut_and_says_so(tmp_path):
         "The table of trials has the best 200 of 227 by Pareto rank; trials.csv has all.",
         "The tables of the front have 200 of its 210 trials, evenly along it.",
         "Tables, sentences and figures have 8 of 23 parameters, those that explain most of the variance; trials.csv",
+        "What parameters explain is computed over 200 of 210 complete trials, evenly chosen.",
         "6 failed for other reasons, which their runs in MLflow have",
     ):
         assert said in html
@@ -444,7 +451,7 @@ def test_a_page_of_a_large_study_is_cut_and_says_so(tmp_path):
     assert set(analysis.shown.values()) <= set(analysis.listed_front)
     assert max(map(len, findings(analysis))) < 1500
     assert len(analysis.trials_table().columns) > 20, "trials.csv has all parameters"
-    assert FIGURES["learning_curves"].cut(analysis) == "101 of 211 trials are drawn, evenly chosen."
+    assert FIGURES["learning_curves"].cut(analysis) == "100 of 211 trials are drawn, evenly chosen."
     assert FIGURES["scores"].cut(analysis) == "41 of 210 complete trials are drawn, evenly chosen."
     assert _unnumbered(600) == ""
     assert _unnumbered(1764) == "The 1,764 cells have no room for numbers."

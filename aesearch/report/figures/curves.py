@@ -9,7 +9,11 @@ from aesearch.report.figures.style import COLOURS, MARK, colour_bar, colouring, 
 from aesearch.report.limits import MOST_CURVES, spaced
 
 
-@report_figure(80, "Share of the variance of each searched metric that each parameter explains (fANOVA).")
+@report_figure(
+    80,
+    "Share of the variance of each searched metric over trials that each parameter alone explains, cross-validated. "
+    "The line is what noise stays below in 95 % of cases.",
+)
 def importance(analysis: Analysis) -> Figure | None:
     """Draw the share of each searched metric's variance that each parameter explains."""
     if analysis.importance.empty:
@@ -20,14 +24,18 @@ def importance(analysis: Analysis) -> Figure | None:
     table = table.melt("metric", var_name="parameter", value_name="importance")
     figure, axis = plt.subplots(figsize=(7, 1.6 + 0.7 * len(shares.columns)), layout="constrained")
     sns.barplot(table, x="importance", y="parameter", hue="metric", palette="colorblind", ax=axis)
-    axis.set(xlabel="share of the variance explained (fANOVA)", ylabel="", xlim=(0, 1))
+    drawn = [analysis.everywhere.index(name) for name in shares.columns]
+    for bars, found in zip(axis.containers, analysis.explained.values(), strict=True):
+        for bar, noise in zip(bars, found.noise[drawn], strict=True):
+            axis.vlines(noise, bar.get_y(), bar.get_y() + bar.get_height(), color=MARK, lw=2)
+    axis.set(xlabel="share of the variance explained, cross-validated", ylabel="", xlim=(0, 1))
     sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
     return figure
 
 
 def _drawn(analysis: Analysis) -> list[int]:
-    """Choose the trials that are drawn: some evenly along their keys, and the knee."""
-    return spaced(analysis.results.history["trial"].unique().tolist(), MOST_CURVES, [analysis.knee])
+    """Choose the trials that are drawn, evenly, and the one that is registered."""
+    return spaced(analysis.results.history["trial"].unique().tolist(), MOST_CURVES, [analysis.chosen])
 
 
 def _thinned(analysis: Analysis) -> str:
@@ -41,7 +49,7 @@ def _thinned(analysis: Analysis) -> str:
 def learning_curves(analysis: Analysis) -> Figure | None:
     """Draw the searched metrics over the epochs.
 
-    A line is the median over the replicas of a trial; the knee also has its range.
+    A line is the median over the replicas of a trial; the chosen trial also has its range.
     """
     history = analysis.results.history
     history = history[history["trial"].isin(_drawn(analysis))]
@@ -56,10 +64,10 @@ def learning_curves(analysis: Analysis) -> Figure | None:
                 parameter, norm = coloured
                 colour = plt.colormaps[COLOURS](norm(float(analysis.complete.loc[key, f"param:{parameter}"])))
             axis.plot(spread.loc[key].index, spread.loc[key]["median"], color=colour, lw=1.2, alpha=0.9)
-        knee = spread.loc[analysis.knee]
-        label = f"{next(iter(analysis.shown))}: trial {analysis.knee}"
-        axis.plot(knee.index, knee["median"], color=MARK, lw=2.2, label=label)
-        axis.fill_between(knee.index, knee["min"], knee["max"], color=MARK, alpha=0.2, lw=0)
+        chosen = spread.loc[analysis.chosen]
+        label = f"{next(iter(analysis.shown))}: trial {analysis.chosen}"
+        axis.plot(chosen.index, chosen["median"], color=MARK, lw=2.2, label=label)
+        axis.fill_between(chosen.index, chosen["min"], chosen["max"], color=MARK, alpha=0.2, lw=0)
         axis.set(xlabel="epoch", ylabel=metric)
         axis.xaxis.get_major_locator().set_params(integer=True)
         values = history[metric].dropna()

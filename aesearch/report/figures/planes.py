@@ -52,8 +52,7 @@ def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
             axis.annotate(str(name), (a, b), xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=5)
     front = complete.loc[analysis.front]
     axis.plot(front[x], front[y], color=MARK, lw=1.5, zorder=2, label="Pareto front on val")
-    knee = complete.loc[analysis.knee]
-    axis.scatter(
-        knee[x], knee[y], s=190, facecolor="none", edgecolor=MARK, lw=2, zorder=4, label=f"knee: trial {analysis.knee}"
-    )
+    chosen = complete.loc[analysis.chosen]
+    label = f"{'knee' if analysis.knee else 'registered'}: trial {analysis.chosen}"
+    axis.scatter(chosen[x], chosen[y], s=190, facecolor="none", edgecolor=MARK, lw=2, zorder=4, label=label)
     axis.set(xlabel=x, ylabel=y)

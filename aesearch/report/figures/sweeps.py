@@ -33,7 +33,9 @@ def _cut(analysis: Analysis) -> str:
 
 
 @report_figure(
-    20, "Each metric on test against each swept parameter. The circle marks the knee or the best trial.", cut=_cut
+    20,
+    "Each metric on test against each swept parameter. The circle marks the knee, or the trial that is registered.",
+    cut=_cut,
 )
 def sweeps(analysis: Analysis) -> Figure | None:
     """Draw every metric on test against every parameter."""
@@ -59,8 +61,8 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         baseline, label = BASELINES[metric]
         axis.plot(x, frame[baseline], "s", ms=5, mfc="none", mec="0.35", label=label)
         axis.legend(fontsize=9)
-    if analysis.knee in frame.index:
-        axis.plot(x[analysis.knee], frame[metric][analysis.knee], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
+    if analysis.chosen in frame.index:
+        axis.plot(x[analysis.chosen], frame[metric][analysis.chosen], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
     if not numeric:
         axis.tick_params(axis="x", rotation=40)
         plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
@@ -68,9 +70,10 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         axis.set_xscale("log")
         label_log(axis.xaxis)
     if numeric:
-        rho = analysis.rank_correlation(parameter, metric)
-        if np.isfinite(rho):
-            axis.set_title(f"Spearman {rho:+.2f}", fontsize=10, loc="right")
+        found = analysis.rank_correlation(parameter, metric)
+        if found:
+            title = f"Spearman {found.rho:+.2f} [{found.low:+.2f} to {found.high:+.2f}]"
+            axis.set_title(title, fontsize=10, loc="right")
 
 
 def _families(analysis: Analysis) -> dict[str, list[tuple[float, str]]]:

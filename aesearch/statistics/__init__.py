@@ -1,0 +1,1 @@
+"""Statistics of settings of which a few seeds are known: functions on arrays."""
