@@ -85,12 +85,13 @@ def failures(analysis: Analysis) -> list[str]:
 
 def cuts(analysis: Analysis) -> list[str]:
     """Say what the page's tables leave out of a large study, a sentence each."""
-    trials, complete, front = len(analysis.results.trials), len(analysis.complete), len(analysis.front)
-    found = []
+    trials, found = len(analysis.results.trials), []
+    # Where no trial has ended well, no metric is known by which one could be better.
+    front = 0 if analysis.complete.empty else len(analysis.front)
     if trials > MOST_ROWS:
         by = "Pareto rank" if len(analysis.metrics) == 2 else analysis.metrics[0]
         found.append(f"The table of trials has the best {MOST_ROWS} of {trials:,} by {by}; trials.csv has all.")
-    if complete and front > MOST_ROWS:
+    if front > MOST_ROWS:
         kept = len(analysis.listed_front)
         found.append(f"The tables of the front have {kept} of its {front:,} trials, evenly along it.")
     if len(analysis.distributions) > MOST_PARAMETERS:

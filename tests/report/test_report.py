@@ -410,7 +410,7 @@ def test_importances_are_those_of_optuna():
     assert "some" not in ours
 
 
-def test_of_a_metric_that_never_moves_all_parameters_explain_as_much():
+def test_all_explain_as_much_of_a_metric_that_never_moves():
     points = [{"beta": 1.0 + i, "latent_dim": 4 + i} for i in range(5)]
     assert importances(points, DISTRIBUTIONS, np.ones(5)) == {"beta": 0.5, "latent_dim": 0.5}
 
