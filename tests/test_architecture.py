@@ -81,7 +81,7 @@ def test_every_ray_is_started_by_one_function():
     assert [path.name for path in files if starts.search(path.read_text())] == ["cluster.py"]
 
 
-def test_only_the_moment_of_an_event_is_read_from_a_clock_that_jumps():
+def test_only_moments_are_read_from_a_clock_that_jumps():
     """Durations and time limits are of clocks that only go forward: time.monotonic, time.perf_counter."""
     moments = re.compile(r"\btime\.time(_ns)?\(|datetime\.(now|utcnow|today)\(|\bfrom time import")
     lines = [line for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines() if moments.search(line)]

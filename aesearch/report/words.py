@@ -98,18 +98,20 @@ def failures(analysis: Analysis) -> list[str]:
 
 def cuts(analysis: Analysis) -> list[str]:
     """Say what the page's tables leave out of a large study, a sentence each."""
-    trials, complete, front = len(analysis.results.trials), len(analysis.complete), len(analysis.front)
-    found = []
+    trials, found = len(analysis.results.trials), []
+    # Where no trial has ended well, no metric is known by which one could be better.
+    front = 0 if analysis.complete.empty else len(analysis.front)
     if trials > MOST_ROWS:
         by = "Pareto rank" if len(analysis.metrics) == 2 else analysis.metrics[0]
         found.append(f"The table of trials has the best {MOST_ROWS} of {trials:,} by {by}; trials.csv has all.")
-    if complete and front > MOST_ROWS:
+    if front > MOST_ROWS:
         kept = len(analysis.listed_front)
         found.append(f"The tables of the front have {kept} of its {front:,} trials, evenly along it.")
     if len(analysis.distributions) > MOST_PARAMETERS:
         known = ", those that explain most of the variance" if len(analysis.importance) else ""
         shown = f"{MOST_PARAMETERS} of {len(analysis.distributions):,} parameters{known}"
         found.append(f"Tables, sentences and figures have {shown}; trials.csv has all.")
+    complete = len(analysis.complete)
     if complete > MOST_EXPLAINED and analysis.explained:
         found.append(
             f"What parameters explain is computed over {MOST_EXPLAINED} of {complete:,} complete trials, evenly chosen."

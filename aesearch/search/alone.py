@@ -4,10 +4,12 @@ Searcher and scheduler hear what Tune would tell them. For a debugger or a profi
 where Ray cannot run.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import SimpleNamespace
 
+import torch
 from ray.tune.schedulers import TrialScheduler
 
 from aesearch.search.searcher import QueueSearcher
@@ -20,12 +22,23 @@ def run_alone(searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
 
     After SIGINT it returns normally, as Tune does.
     """
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), _own_arithmetic():
         for number in count():
             config = searcher.suggest(str(number))
             if not isinstance(config, dict):
                 return
             _run_one(str(number), config["task"], searcher, scheduler)
+
+
+@contextmanager
+def _own_arithmetic() -> Iterator[None]:
+    """Put back what a training changes: the threads, and how denormals are treated."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
 
 
 def _run_one(trial_id: str, task: Task, searcher: QueueSearcher, scheduler: TrialScheduler) -> None:

@@ -359,7 +359,7 @@ def ask(method: str, path: str, body: str | None = None, **headers: str) -> tupl
     return found
 
 
-def test_the_ui_serves_the_study_on_loopback_and_to_no_other_page(folder):
+def test_the_ui_serves_on_loopback_and_to_no_other_page(folder):
     from mlflow import MlflowClient
 
     from aesearch.tracking import create_store

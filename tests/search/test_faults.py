@@ -377,7 +377,7 @@ def test_a_keeper_that_is_killed_costs_nothing(in_tmp, data_root, whole):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_home_that_is_moved_while_its_study_runs_loses_nothing(in_tmp, data_root, whole, monkeypatch):
+def test_a_home_moved_while_its_study_runs_loses_nothing(in_tmp, data_root, whole, monkeypatch):
     home, away, report = in_tmp / "home", in_tmp / "away", Ledger.report
 
     def moving(self: Ledger, key: int, value: float, epoch: int) -> None:

@@ -112,7 +112,7 @@ def test_files_that_no_result_followed_are_not_the_trials(ledger):
     assert list(record.artifacts.iterdir()) == []
 
 
-def test_what_a_keeper_writes_is_private_whatever_the_umask_of_the_cluster(ledger):
+def test_what_a_keeper_writes_is_private_whatever_the_umask(ledger):
     keeper, record = keeper_of(ledger), ledger.record(0)
     keeper.take_up(FIRST, 11, "here")
     keeper.add_epoch(FIRST, 1, line(1))

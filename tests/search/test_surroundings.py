@@ -35,7 +35,7 @@ def test_too_few_open_files_for_the_workers_are_refused(most, refused):
     assert FILES + 4 * (2 + 2 + 1) == 84
 
 
-def test_too_little_address_space_is_one_line_before_anything_is_imported(in_tmp):
+def test_too_little_address_space_is_one_line_before_imports(in_tmp):
     done = limited(resource.RLIMIT_AS, 4 * 10**9, "-m", "aesearch", "run", "missing.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -105,8 +105,9 @@ def test_data_load_from_a_read_only_folder_that_has_them(in_tmp):
 
 LIMITED = """
 import sys, time
-from aesearch.search.time_limit import limited
-with limited(float(sys.argv[1]), lambda: print("ended", flush=True)):
+from aesearch.search import time_limit
+time_limit.PART_SECONDS = 0.1
+with time_limit.limited(float(sys.argv[1]), lambda: print("ended", flush=True)):
     print("begun", flush=True)
     for _ in range(int(sys.argv[2])):
         time.sleep(0.1)
@@ -116,8 +117,8 @@ with limited(float(sys.argv[1]), lambda: print("ended", flush=True)):
 def test_time_in_which_a_process_is_stopped_does_not_count():
     """Ctrl-Z stops the workers with the driver: no trial may be taken for hung when they go on."""
     told = []
-    for stopped in (0.0, 3.0):
-        command = [sys.executable, "-c", LIMITED, "2", "10" if stopped else "30"]
+    for stopped in (0.0, 4.0):
+        command = [sys.executable, "-c", LIMITED, "3", "5" if stopped else "40"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
             running.stdout.readline()
             process = psutil.Process(running.pid)

@@ -168,7 +168,7 @@ def test_a_store_that_another_process_holds_is_no_damage(sound, in_tmp):
         assert not held.is_alive()
 
 
-def test_a_store_that_is_deleted_while_a_study_runs_is_made_again(sound, in_tmp):
+def test_a_store_deleted_while_a_study_runs_is_made_again(sound, in_tmp):
     """A connection that was kept would write to the deleted file. Oracle: the table of a store that nobody deleted."""
     path = Path(shutil.copy(sound, in_tmp / "mlflow.db"))
     tracker = Tracker(f"sqlite:///{path}", INFO, sound.parent / "records")
@@ -180,7 +180,7 @@ def test_a_store_that_is_deleted_while_a_study_runs_is_made_again(sound, in_tmp)
     assert tables[0] == tables[1]
 
 
-def test_a_store_on_a_full_disk_is_one_line_of_the_databases_own(sound, in_tmp):
+def test_a_store_on_a_full_disk_is_one_line_of_its_own(sound, in_tmp):
     """SQLAlchemy adds advice to programmers, the statement and all its parameters; what is missing is sent later."""
     records = in_tmp / "records"
     write_trial(records, 0, "COMPLETE", epochs=300)
