@@ -97,8 +97,10 @@ def test_rays_token_is_taken_from_other_users(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """Of one node with one CPU."""
+def cluster(monkeypatch) -> Iterator[Cluster]:
+    """Of one node with one CPU, at the machine's own address."""
+    # Where this process has a Ray, on loopback as every local one, the nodes would take its address.
+    monkeypatch.setattr("ray._private.worker._global_node", None)
     node = {"num_cpus": 1, "object_store_memory": 128 * 1024**2}
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     yield cluster
