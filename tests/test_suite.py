@@ -48,7 +48,17 @@ def test_tests_mirror_the_package():
     assert folders - rooms <= OF_NO_ROOM
     files = {path.stem for path in (TESTS.parent / "aesearch").glob("*.py")}
     loose = {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")}
-    of_the_repository = {"architecture", "benchmarks", "dependencies", "docs", "extending", "prose", "readme", "releases", "studies"}
+    of_the_repository = {
+        "architecture",
+        "benchmarks",
+        "dependencies",
+        "docs",
+        "extending",
+        "prose",
+        "readme",
+        "releases",
+        "studies",
+    }
     assert loose - files <= of_the_repository | {"suite"}
 
 
