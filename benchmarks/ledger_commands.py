@@ -28,8 +28,13 @@ from aesearch.search.values import Outcome, Place
 
 DATA = Sprites(resolution=16, scales=2, orientations=2, positions=8)
 
-# Optuna and MLflow execute all their migrations whenever they open a store: once is enough for all forks.
-vars(alembic.util.pyfiles)["load_module_py"] = cache(alembic.util.pyfiles.load_module_py)
+load_anew = alembic.util.pyfiles.load_module_py
+load_once = cache(load_anew)
+# Optuna and MLflow execute all their migrations whenever they open a store: once is enough for all forks. Their env.py
+# does the work while it is loaded, so a second store would stay without tables.
+vars(alembic.util.pyfiles)["load_module_py"] = lambda name, path: (
+    load_anew if Path(path).name == "env.py" else load_once
+)(name, path)
 
 Files = Callable[[TrainConfig], Mapping[str, bytes]]
 
