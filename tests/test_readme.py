@@ -92,3 +92,19 @@ def test_the_guide_of_use_has_every_action():
 )
 def test_no_placeholder_is_left(path):
     assert "@@" not in (ROOT / path).read_text()
+
+
+def test_the_first_finding_is_the_reports():
+    """What the first page says of the main study stands in its report."""
+    readme, report = (
+        " ".join((ROOT / name).read_text().split()) for name in ("README.md", "reports/beta_sweep/report.md")
+    )
+    said = re.search(
+        r"Settings explain (\d+%) of the variance of MSE on test, but (\S+ \[.+?\]) of that of MIG", readme
+    )
+    assert said
+    assert re.search(rf"Settings explain {said[1]} \[.+?\] of the variance of test/mse .*?: settings differ", report)
+    mig = rf"Settings explain {re.escape(said[2])} of the variance of test/mig .*?: differences between settings"
+    assert re.search(f"{mig} are not told", report)
+    assert "MSE rises with β; that MIG does is not told from noise" in readme
+    assert re.search(r"test/mse rises from .*?; test/mig shows no trend that is told from noise", report)
