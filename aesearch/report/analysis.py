@@ -154,13 +154,17 @@ class Analysis:
 
         With one searched metric this is the best trial.
         """
-        costs = self._costs(self.feasible)
-        chosen = self.feasible[on_front(costs)] if len(costs) else self.feasible
+        if self.complete.empty:
+            # No metric may be known at all.
+            return []
+        chosen = self.feasible[on_front(self._costs(self.feasible))]
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
     @cached_property
     def costs(self) -> list[NDArray[np.float64]]:
         """The costs of each feasible trial (R_i, M): its replicas by metrics."""
+        if self.complete.empty:
+            return []
         costs = self.results.replicas[self.metrics].to_numpy(dtype=float) * self.signs
         return [costs[self._rows[key]] for key in self.feasible.index]
 

@@ -99,8 +99,7 @@ def failures(analysis: Analysis) -> list[str]:
 def cuts(analysis: Analysis) -> list[str]:
     """Say what the page's tables leave out of a large study, a sentence each."""
     trials, found = len(analysis.results.trials), []
-    # Where no trial has ended well, no metric is known by which one could be better.
-    front = 0 if analysis.complete.empty else len(analysis.front)
+    front = len(analysis.front)
     if trials > MOST_ROWS:
         by = "Pareto rank" if len(analysis.metrics) == 2 else analysis.metrics[0]
         found.append(f"The table of trials has the best {MOST_ROWS} of {trials:,} by {by}; trials.csv has all.")

@@ -4,10 +4,12 @@ Searcher and scheduler hear what Tune would tell them. For a debugger or a profi
 where Ray cannot run.
 """
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 
 import torch
 from ray.tune.schedulers import TrialScheduler
@@ -22,12 +24,40 @@ def run_alone(searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
 
     After SIGINT it returns normally, as Tune does.
     """
-    with suppress(KeyboardInterrupt), _own_arithmetic():
+    with suppress(KeyboardInterrupt), _own_arithmetic(), interrupts_kept() as check:
         for number in count():
+            check()
             config = searcher.suggest(str(number))
             if not isinstance(config, dict):
                 return
-            _run_one(str(number), config["task"], searcher, scheduler)
+            _run_one(str(number), config["task"], searcher, scheduler, check)
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[Callable[[], None]]:
+    """Keep SIGINT from being lost.
+
+    Python ignores what a handler raises in a destructor. The function that is yielded raises it again.
+    """
+    before, came = signal.getsignal(signal.SIGINT), threading.Event()
+
+    def check() -> None:
+        if came.is_set():
+            raise KeyboardInterrupt
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        came.set()
+        if callable(before):
+            before(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -41,7 +71,9 @@ def _own_arithmetic() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _run_one(trial_id: str, task: Task, searcher: QueueSearcher, scheduler: TrialScheduler) -> None:
+def _run_one(
+    trial_id: str, task: Task, searcher: QueueSearcher, scheduler: TrialScheduler, check: Callable[[], None]
+) -> None:
     """Train a trial, and tell searcher and scheduler what Tune would tell them."""
     last: dict[str, Progress | Outcome] = {}
 
@@ -52,6 +84,7 @@ def _run_one(trial_id: str, task: Task, searcher: QueueSearcher, scheduler: Tria
             if scheduler.on_trial_result(None, trial, last) == TrialScheduler.STOP:  # type: ignore[arg-type]
                 raise StoppedError
             searcher.on_trial_result(trial_id, last)
+        check()
 
     failed = False
     try:
