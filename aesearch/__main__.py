@@ -4,8 +4,11 @@ Each command imports what it needs when it is called, so that ``--help`` is inst
 """
 
 import os
+import select
+import signal
 import sys
 from importlib import import_module
+from typing import TextIO
 
 from aesearch.commands.parser import make_parser
 from aesearch.errors import UserError, nearest
@@ -15,20 +18,21 @@ from aesearch.escapes import say
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0: done. 1: no trial completed. 2: unusable input. 130: interrupted.
+    0: done. 1: no trial completed. 2: unusable input. 130: interrupted. 141: its output was closed, as by head.
     """
-    parser = make_parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = options.parser._option_string_actions
-        parser.error(f"unknown option or argument {unknown[0]!r}: {nearest(unknown[0], known)}")
     try:
-        module, name = options.function.split(":")
-        status: int = getattr(import_module(f"aesearch.commands.{module}"), name)(options)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         say(f"aesearch: {error}", out=sys.stderr)
         return 2
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread(sys.stdout):
+            # Python would fail again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         if error.errno is None:
             raise
         # Of the machine, and not of this program: a disk that is full or read-only, a file that may not be read.
@@ -38,10 +42,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("aesearch: interrupted", out=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of the output, such as head, has closed it; Python would fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _unread(stream: TextIO) -> bool:
+    """Tell whether the reader of a stream, such as head, has closed it."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return bool(poll.poll(0))
+
+
+def _run(arguments: list[str] | None) -> int:
+    parser = make_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = options.parser._option_string_actions
+        parser.error(f"unknown option or argument {unknown[0]!r}: {nearest(unknown[0], known)}")
+    module, name = options.function.split(":")
+    status: int = getattr(import_module(f"aesearch.commands.{module}"), name)(options)
     return status
 
 

@@ -13,16 +13,17 @@ OTHERS = 0o077
 PERSONS = "AESEARCH_UMASK"
 
 
-def make_private() -> None:
-    """Let all new files of this process be open to its user alone."""
-    os.umask(os.umask(OTHERS) | OTHERS)
+def make_private() -> int:
+    """Let all new files of this process be open to its user alone. Returns the umask before."""
+    before = os.umask(OTHERS)
+    os.umask(before | OTHERS)
+    return before
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
     """Let new files be open to this user alone, while the context lasts."""
-    before = os.umask(OTHERS)
-    os.umask(before | OTHERS)
+    before = make_private()
     first = PERSONS not in os.environ
     os.environ.setdefault(PERSONS, f"{before:o}")
     try:

@@ -290,39 +290,45 @@ def _(place: Place) -> tuple[Ended, Place]:
     return ended, place
 
 
+@contextmanager
+def kept(folder: Path) -> Iterator[Path]:
+    """Mount a disk at ``folder``, whose files stay there afterwards."""
+    copy = folder.with_name(f"{folder.name}.kept")
+    with disk(folder):
+        yield folder
+        subprocess.run(["cp", "-a", folder, copy], check=True)
+    folder.rmdir()
+    copy.rename(folder)
+
+
 @fault("home read-only between two runs")
 def _(place: Place) -> tuple[Ended, Place]:
-    with disk(place.folder / "home") as home:
+    with kept(place.folder / "home") as home:
         place.during(interrupt)
         mount("-o", "remount,ro", str(home))
         ended = place.run()
         mount("-o", "remount,rw", str(home))
         place.run()
-        subprocess.run(["cp", "-a", home, f"{home}.kept"], check=True)
-    home.rmdir()
-    Path(f"{home}.kept").rename(home)
     return ended, place
 
 
 @fault("home full while the study runs")
 def _(place: Place) -> tuple[Ended, Place]:
-    with disk(place.folder / "home") as home:
+    with kept(place.folder / "home") as home:
         ended = place.during(lambda _: fill(home))
         (home / "filling").unlink()
-        subprocess.run(["cp", "-a", home, f"{home}.kept"], check=True)
-    home.rmdir()
-    Path(f"{home}.kept").rename(home)
     return ended, place
 
 
 @fault("data cache read-only, with the data")
 def _(place: Place) -> tuple[Ended, Place]:
-    mount("--bind", str(place.folder.parent / "data"), str(place.folder.parent / "data"))
-    mount("-o", "remount,bind,ro", str(place.folder.parent / "data"))
+    data = str(place.folder.parent / "data")
+    mount("--bind", data, data)
+    mount("-o", "remount,bind,ro", data)
     try:
         return place.run(), place
     finally:
-        subprocess.run(["umount", "-l", str(place.folder.parent / "data")], check=True)
+        subprocess.run(["umount", "-l", data], check=True)
 
 
 @fault("data cache read-only, without the data")

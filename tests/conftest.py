@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import pytest
 from helpers.command_line import STUDY
@@ -69,6 +70,13 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a path so short that the sockets of a Ray fit below it."""
+    with TemporaryDirectory(prefix="r", dir="/tmp") as name:
+        yield Path(name)
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ def test_every_package_is_pinned_to_one_version():
 
 def test_the_audit_is_of_the_constraints_and_strict():
     """Without --strict it ends with status 0 where it could not ask about any package."""
-    said = subprocess.run(["make", "-n", "audit"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "-n", "--no-print-directory", "audit"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     last = said.splitlines()[-1].split()
     assert Path(last[0]).name == "pip-audit"
     assert {"--strict", "--no-deps", "--disable-pip"} <= set(last)

@@ -126,4 +126,7 @@ def save_grid(path: Path, grid: NDArray[np.float32], least_pixels: int = 48) -> 
     sheet = framed.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 2), columns * (width + 2), channels)
     image = Image.fromarray(np.rint(sheet.squeeze(-1) * 255 if channels == 1 else sheet * 255).astype(np.uint8))
     factor = -(-least_pixels // height)
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(path, optimize=True)
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    # Pillow leaves a file that it opened itself open where it is interrupted.
+    with path.open("wb") as file:
+        image.save(file, "PNG", optimize=True)

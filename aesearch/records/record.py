@@ -232,9 +232,11 @@ class Record:
             path.replace(folder / name)
 
     def remark(self, text: str) -> None:
-        """Add a remark: what a person should know of the trial although it did not fail."""
-        with (self.folder / "remarks.txt").open("a") as file:
-            file.write(printable(text) + "\n")
+        """Add a remark: what a person should know of the trial although it did not fail. Once is enough."""
+        line = printable(text)
+        if line not in self.remarks():
+            with (self.folder / "remarks.txt").open("a") as file:
+                file.write(line + "\n")
 
     def close(self, state: str, reason: str, number: int | None = None) -> None:
         """Write how the trial ended, and remove its checkpoints.

@@ -8,13 +8,12 @@ import pandas as pd
 
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
-from aesearch.statistics.components import holm
+from aesearch.statistics.components import LEVEL, holm
 from aesearch.statistics.trends import Correlation, spearman
 
 # Disentanglement trades against these metrics, so the rank correlations include them.
 TRADED = ("test/mse", "test/elbo")
 LEAST_MODELS = 4
-LEVEL = 0.05  # of the tests
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,8 @@ from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import certainty_of
 from aesearch.report.judged import judged_of
 from aesearch.report.limits import MOST_EXPLAINED, MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
-from aesearch.statistics.components import Components, holm
+from aesearch.statistics.components import LEVEL, Components, holm
 from aesearch.statistics.trends import Explained
-
-# The level of tests: a p-value from which on a difference is not told from noise.
-LEVEL = 0.05
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 

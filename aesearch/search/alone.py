@@ -1,7 +1,7 @@
 """Run trials in this process, one at a time, without Ray.
 
-Searcher and scheduler hear what Tune would tell them. For a debugger or a profiler, and for machines
-where Ray cannot run.
+Searcher and scheduler hear what Tune would tell them. For a debugger or a profiler, and for machines where Ray cannot
+run.
 """
 
 import signal

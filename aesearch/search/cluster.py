@@ -17,19 +17,17 @@ from typing import Any
 
 import ray
 import torch
-from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 from ray._private.utils import get_num_cpus
 
 from aesearch.errors import UserError
 from aesearch.rights import OTHERS, private_files
 from aesearch.search.ray_watch import watched
-from aesearch.search.surroundings import check_open_files, check_temporary
+from aesearch.search.surroundings import check_open_files, check_temporary, ray_home
 from aesearch.study import Study
 
 LEAST_ON_CLUSTER = 16  # trials at once or waiting
 OBJECT_STORE_BYTES = 128 * 1024**2  # on a local Ray: trials share data through the file system
-MOST_PATH = 35  # bytes: the path of a socket has 103 at the most, and Ray adds 68 of its own
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,7 @@ def ray_folder() -> Path:
     Ray's own choice, /tmp/ray, is open to every user of the machine, who could put sockets of theirs there.
     Raises UserError where the folder is not this user's own.
     """
-    folder = Path(get_default_system_temp_dir()) / f"ray-{os.getuid()}"
-    if len(str(folder)) > MOST_PATH:
-        folder = Path("/tmp") / folder.name
+    folder = ray_home()
     with suppress(FileExistsError):
         folder.mkdir(0o700)
     found = folder.lstat()

@@ -14,6 +14,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from aesearch.errors import UserError
+from aesearch.rights import private_files
 from aesearch.search.alone import run_alone
 from aesearch.search.budgets import Budget
 from aesearch.search.cluster import Where, connected, handler_kept, resources, sigterm_as_sigint, threads
@@ -98,7 +99,8 @@ def _keeper(ledger: Ledger, where: Where) -> Iterator[Keeper | str]:
     Where the study runs without Ray, make one for this process.
     """
     if where.alone:
-        yield Keeper(ledger.folder, session_of(ledger.folder))
+        with private_files():
+            yield Keeper(ledger.folder, session_of(ledger.folder))
         return
     with connected(where, ledger.study), keeping(ledger.folder) as name:
         yield name

@@ -123,7 +123,7 @@ class Keeper:
             part.place(INCOMING, name, whole.artifacts)
         whole.join_history(part, place.start)
         for remark in part.remarks():
-            _remark(whole, f"replicas {place.start} to {place.stop - 1}: {remark}")
+            whole.remark(f"replicas {place.start} to {place.stop - 1}: {remark}")
         # They were of fewer replicas.
         (whole.folder / "scores.json").unlink(missing_ok=True)
         # Last: a trial has the replicas that its result has.
@@ -135,7 +135,7 @@ class Keeper:
 
     def remark(self, place: Place, attempt: int, text: str) -> None:
         """Note what a person should know of the trial. Raises SupersededError, OSError."""
-        _remark(self._current(place, attempt), text)
+        self._current(place, attempt).remark(text)
 
     def _record(self, place: Place) -> Record:
         return Record(place.folder(self.folder / "trials"))
@@ -150,11 +150,6 @@ class Keeper:
     def _check_session(self) -> None:
         if session_of(self.folder) != self.session:
             raise SupersededError(f"another driver has taken over the study in {self.folder}")
-
-
-def _remark(record: Record, text: str) -> None:
-    if text not in record.remarks():
-        record.remark(text)
 
 
 @contextmanager

@@ -48,9 +48,7 @@ def _has_model(ledger: Ledger, key: int) -> bool:
     record = ledger.record(key)
     if not is_discarded(record.artifacts):
         return True
-    text = "it gets no further replicas, as its model was not kept"
-    if text not in record.remarks():
-        record.remark(text)
+    record.remark("it gets no further replicas, as its model was not kept")
     return False
 
 

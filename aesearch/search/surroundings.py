@@ -16,6 +16,7 @@ LEAST_TEMPORARY = 16 * 1024**2  # bytes; a Ray writes one in its first minutes
 FILES, FILES_OF_WORKER = 64, 4
 # Of the driver, which maps most: 6.1 GB were measured on two cores without a GPU.
 LEAST_ADDRESS_SPACE = 8 * 10**9
+MOST_PATH = 35  # bytes: the path of a socket has 103 at the most, and Ray adds 68 of its own
 GOES_ON = "and the same command goes on with what is missing"
 
 
@@ -31,7 +32,7 @@ def check_folder(folder: Path, broken: str = "") -> None:
         )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise UserError(f"a study must be able to write, but {folder} is read-only; mend that, {GOES_ON}")
-    temporary = temporary_folder()
+    temporary = ray_home().parent
     for place in (folder, temporary):
         if shutil.disk_usage(place).free < LEAST_ROOM:
             raise _full(place)
@@ -43,13 +44,14 @@ def _full(place: Path) -> UserError:
     return UserError(f"a study must have room to write, but the disk of {place} is full; free some, {GOES_ON}")
 
 
-def temporary_folder() -> Path:
-    """Name the folder that a local Ray writes its session below, as Ray chooses it.
+def ray_home() -> Path:
+    """Name the folder that a local Ray of this user has its files in.
 
-    Python's own choice is another one where the disk of $TMPDIR is full.
+    Python's choice alone would not do: it passes over a disk that is full, and knows nothing of RAY_TMPDIR.
     """
     chosen = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir())
-    return chosen if chosen.is_dir() else Path(tempfile.gettempdir())
+    folder = chosen / f"ray-{os.getuid()}"
+    return folder if chosen.is_dir() and len(str(folder)) <= MOST_PATH else Path("/tmp") / folder.name
 
 
 def check_temporary() -> None:
@@ -57,7 +59,7 @@ def check_temporary() -> None:
 
     Ray would not start, and not say so.
     """
-    folder = temporary_folder()
+    folder = ray_home().parent
     free = shutil.disk_usage(folder).free
     if free < LEAST_TEMPORARY:
         raise UserError(

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 Values = NDArray[np.float64]
 
+LEVEL = 0.05  # of tests: a p-value from which on a difference is not told from noise
 MOST_SEEDS = 100_000
 
 

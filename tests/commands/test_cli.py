@@ -1,6 +1,7 @@
 """The command line as a user runs it: in a process of its own where that matters, else in this one, which has
 imported everything already."""
 
+import errno
 import http.client
 import json
 import os
@@ -23,6 +24,7 @@ from helpers.command_line import PRIVATE, SHARED, STUDY, aesearch, finished, rig
 from mlflow import MlflowClient
 from PIL import Image
 
+from aesearch.__main__ import main
 from aesearch.model import load_model
 from aesearch.protocols import fast
 from aesearch.tracking import read_study
@@ -43,6 +45,27 @@ def assert_only_the_report_is_shared(folder: Path) -> None:
     assert rights(folder / "mlruns")["folders"] >= {"700"}
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
     assert (modes["mlruns"], modes["mlflow.db"]) == (0o700, 0o600)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("show", "small.py")])
+def test_who_closes_the_output_ends_the_command_quietly(folder, arguments, monkeypatch):
+    # What is not flushed line by line fails when the command has ended.
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as closed:
+        command = [sys.executable, "-m", "aesearch", *arguments]
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error(monkeypatch, capfd):
+    def broken(_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("aesearch.commands.ui.ui", broken)
+    assert main(["ui"]) == 2
+    assert "Broken pipe; mend that" in capfd.readouterr().err
 
 
 def test_run_then_report_then_run_again(folder, here, umask):

@@ -1,6 +1,9 @@
+import gc
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -159,6 +162,20 @@ def test_a_grid_is_a_picture_of_its_images(tmp_path, channels):
     assert picture.shape[:2] == (2 * 12 * 2, 3 * 12 * 2)
     assert picture[36, 60].max() == 255
     assert picture[12, 12].max() == 0
+
+
+def test_a_grid_whose_writing_is_interrupted_is_closed(tmp_path, monkeypatch):
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    Image.init()
+    monkeypatch.setitem(Image.SAVE, "PNG", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_grid(tmp_path / "grid.png", np.zeros((1, 1, 1, 10, 10), np.float32))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(one.message) for one in seen if one.category is ResourceWarning] == []
 
 
 def test_bytes_and_floats_are_the_same_image(tiny):

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -56,13 +55,6 @@ def test_nothing_is_open_to_the_world(config):
     text = CONFIG.read_text()
     assert "0.0.0.0" not in text
     assert "--dashboard-host=127.0.0.1" in text
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder with a path so short that the sockets of a Ray fit below it."""
-    with TemporaryDirectory(prefix="r", dir="/tmp") as name:
-        yield Path(name)
 
 
 def test_the_folder_of_a_local_ray_is_the_users_own(short, monkeypatch):

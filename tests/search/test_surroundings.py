@@ -44,8 +44,8 @@ def test_too_little_address_space_is_one_line_before_imports(in_tmp):
     )
 
 
-def test_a_full_temporary_disk_is_refused_before_ray_starts(in_tmp, monkeypatch):
-    with disk(in_tmp / "tmp", "1m") as folder:
+def test_a_full_temporary_disk_is_refused_before_ray_starts(short, monkeypatch):
+    with disk(short / "tmp", "1m") as folder:
         monkeypatch.setenv("TMPDIR", str(folder))
         with pytest.raises(UserError, match=rf"Ray must have 16 MiB to write, but the disk of {folder} has [01] MiB; "):
             check_temporary()
@@ -53,7 +53,7 @@ def test_a_full_temporary_disk_is_refused_before_ray_starts(in_tmp, monkeypatch)
         check_temporary()
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(in_tmp, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_one_line(in_tmp, short, monkeypatch):
     """What is mended goes on: the last check passes."""
     with disk(in_tmp / "home", "1m") as home:
         folder = home / "s"
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(in_tmp, monkeypatch):
             assert said in str(caught.value)
             heal()
             check_folder(folder)
-    with disk(in_tmp / "tmp", "64k") as tmp:
+    with disk(short / "tmp", "64k") as tmp:
         fill(tmp)
         monkeypatch.setenv("TMPDIR", str(tmp))
         take_lock(in_tmp).release()
