@@ -70,7 +70,7 @@ def test_an_ema_codebook_settles_on_the_means_of_its_clusters():
     assert book.use.tolist() == pytest.approx([1] * 4, abs=0.2)
 
 
-def test_an_ema_codebook_is_the_one_of_the_paper_with_smoothed_counts():
+def test_an_ema_codebook_has_smoothed_counts():
     """Counts N and sums m are averaged, and e = m / N~ with N~ = (N + c) n / (n + K c): Laplace smoothing."""
     book, K, c = codebook(dim=2, codes=5), 5, 1e-5
     with torch.no_grad():

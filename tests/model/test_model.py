@@ -129,7 +129,7 @@ OF_BEFORE = [
 
 
 @pytest.mark.parametrize(("config", "of", "field"), OF_BEFORE, ids=lambda value: str(value).split("(")[0])
-def test_a_model_of_an_older_release_does_what_it_did(tmp_path, tiny, config, of, field):
+def test_an_older_model_does_what_it_did(tmp_path, tiny, config, of, field):
     """Its configuration lacks the field, whose default does something else today."""
     larger = 20 if of == "objective" else 1
     trained = {name: tensor * (3 if name == "pseudo_inputs" else larger) for name, tensor in weights(config).items()}

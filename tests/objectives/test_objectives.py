@@ -191,7 +191,7 @@ def test_a_level_has_the_mass_around_it():
         assert nats == pytest.approx(math.log(255), abs=1e-3), "a density on [0, 1] is 8 bits below a probability"
 
 
-def test_the_best_global_scale_is_the_root_mean_squared_error():
+def test_the_best_global_scale_is_the_rmse():
     torch.manual_seed(0)
     mean, x = torch.rand(6, 3, 5, 5), torch.rand(6, 3, 5, 5)
     best = (x - mean).square().mean().sqrt()
@@ -217,7 +217,7 @@ def test_the_best_global_scale_is_the_root_mean_squared_error():
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian_global", "gaussian_pixel", "logistic"])
-def test_scaled_likelihoods_and_their_gradients_hold_at_extreme_outputs(likelihood):
+def test_scaled_likelihoods_hold_at_extremes(likelihood):
     outputs = torch.tensor([[-300.0, -1e3], [0.0, -1e3], [300.0, 20.0], [1.0, -50.0]]).view(4, 2, 1, 1)
     outputs.requires_grad_(True)
     for target in (0.0, 0.5, 1.0):
@@ -236,7 +236,7 @@ def test_the_logistic_likelihood_passes_gradcheck():
     assert torch.autograd.gradcheck(lambda a: logistic_nll(a, x), outputs)
 
 
-def test_expected_pixels_of_the_logistic_are_those_of_its_probabilities():
+def test_logistic_pixels_are_means():
     outputs = grid()
     chances = everything(outputs, logistic_nll)
     expected = (torch.arange(256)[:, None] / 255 * chances).sum(0)
@@ -278,7 +278,7 @@ def test_the_contractive_penalty_is_the_known_jacobian(target):
     torch.testing.assert_close(published.regulariser(output, target, step), 0.5 * exact)
 
 
-def test_neither_scale_nor_shift_of_a_code_changes_the_contractive_penalty(target):
+def test_no_scale_lowers_the_contractive_penalty(target):
     """A code that is 1,000 times smaller would else be 1,000,000 times cheaper, and decode as well."""
     weight, output = torch.randn(4, 25), make(batch=8)
 
@@ -404,7 +404,7 @@ def independent(codes: int, variance: float = 0.8, batch: int = 128, seed: int =
 
 
 @pytest.mark.parametrize(("estimator", "nats"), [("weighted", 13), ("stratified", 9)])
-def test_total_correlation_of_sure_codes_is_estimated_too_high(estimator, nats):
+def test_the_tc_of_sure_codes_is_too_high(estimator, nats):
     found = []
     for seed in range(20):
         code = independent(16, variance=0.1, seed=seed)
@@ -416,7 +416,7 @@ def test_total_correlation_of_sure_codes_is_estimated_too_high(estimator, nats):
 
 @pytest.mark.parametrize("estimator", ["weighted", "stratified"])
 @pytest.mark.parametrize("codes", [1, 4, 10, 16])
-def test_independent_units_have_no_total_correlation(codes, estimator):
+def test_independent_units_have_no_tc(codes, estimator):
     output = Output(independent(codes), torch.zeros(1, 128, 1, 5, 5))
     images, step = torch.rand(128, 1, 5, 5), moment(output)
     step = replace(step, dataset_size=14_745)

@@ -74,7 +74,7 @@ def test_steps_are_counted_whole(few):
     assert summed[-1] > 1.005
 
 
-def test_a_checkpoint_with_progress_instead_of_steps_goes_on(few, tmp_path):
+def test_a_checkpoint_without_steps_goes_on(few, tmp_path):
     """Release 0.1.0 kept the part of the training that was done."""
     config = CONFIGS["noise and warm-up"]
     whole = list(train(config, few))

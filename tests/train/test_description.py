@@ -104,7 +104,7 @@ def test_migrations_give_descriptions_the_names_of_today(monkeypatch):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_has_other_numbers_than_in_a_release_is_another_configuration(now, field, was):
+def test_other_numbers_are_another_configuration(now, field, was):
     """Else trials of before and of today would stand in one study."""
     known = {name: value for name, value in describe(now).items() if name != field}
     found = list(map(str, changes("config", migrated(known, DESCRIBED), now)))

@@ -150,7 +150,7 @@ def test_a_grid_has_a_scale_too(few, tmp_path):
         check(config(Reconstruction(likelihood), NETWORKS["conv"], bottleneck=VectorQuantized(16)), few, tmp_path)
 
 
-def test_a_global_scale_learns_the_root_mean_squared_error(few):
+def test_a_global_scale_learns_the_rmse(few):
     trained = config(Reconstruction("gaussian_global"), NETWORKS["mlp"], epochs=100, learning_rate=1e-3)
     result = list(train(trained, few))[-1].result
     scale = torch.nn.functional.softplus(10 * result.weights["log_scale"] + 6) - 6
@@ -196,7 +196,7 @@ ALIKE = [
 
 
 @pytest.mark.parametrize(("objective", "network", "bottleneck"), ALIKE, ids=lambda value: name(value))
-def test_vmapped_replicas_are_those_trained_one_after_another(objective, network, bottleneck, few):
+def test_vmapped_replicas_are_looped_ones(objective, network, bottleneck, few):
     """Learned scales, pseudo-inputs and the buffers of a codebook are each replica's own."""
     trained = config(objective, NETWORKS[network], epochs=2, bottleneck=bottleneck, warmup=Linear(0.5))
     looped, vmapped = (list(train(trained, few, engine=Engine(vmapped=way)))[-1] for way in (False, True))
