@@ -121,6 +121,22 @@ def test_a_model_with_a_scale_is_saved_and_used(tmp_path, tiny, likelihood, netw
     np.testing.assert_allclose(rebuilt.detach(), loaded.reconstruct(images), atol=1e-5)
 
 
+def test_bounded_codes_stay_bounded_in_use(tmp_path, tiny):
+    """A mixture of Gaussians and a traversal go beyond the codes of val."""
+    config = TrainConfig(TINY, MLP((8,)), 3, KLSparse(), replicas=2)
+    save_artifacts(tmp_path, config, result(config), tiny)
+    loaded, images, seen = load_model(tmp_path), np.array(tiny.images[:5]), []
+    loaded.network.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loaded.sample(50, prior="mixture")
+    traversals(loaded, images)
+    loaded.decode(np.array([[-3.0, 0.25, 3.0]], np.float32))
+    assert min(map(torch.min, seen)) >= 0
+    assert max(map(torch.max, seen)) <= 1
+    assert seen[-1].tolist() == [[0.0, 0.25, 1.0]]
+    codes = loaded.encode(images)
+    assert 0 < codes.min() < codes.max() < 1
+
+
 OF_BEFORE = [
     (TrainConfig(TINY, MLP((8,)), 3, KLSparse(decoded="logit")), "objective", "decoded"),
     (TrainConfig(TINY, MLP((8,)), 3, Contractive(normalised=False)), "objective", "normalised"),

@@ -9,7 +9,7 @@ from helpers.small import TINY
 
 from aesearch.bottlenecks import FlowCode, Gaussian, InverseAutoregressive, Plain, VampPrior, VectorQuantized
 from aesearch.corruptions import Masking, SaltAndPepper
-from aesearch.datasets import Data
+from aesearch.datasets import Data, Iris
 from aesearch.errors import UserError
 from aesearch.metrics import metric_of
 from aesearch.model import load_model, save_model
@@ -143,6 +143,19 @@ def test_a_likelihood_with_a_scale_learns(objective, network, few, tmp_path):
     scored = config(objective, NETWORKS[network], scores=(Likelihood(2, images=8),))
     check(scored, few, tmp_path)
     check(replace(scored, objective=replace(objective), precision="bfloat16"), few, tmp_path)
+
+
+def test_a_table_has_a_learned_scale_and_no_bits(data_root):
+    """Its columns have no 256 values, so there is no probability of them."""
+    for likelihood in ("gaussian_global", "gaussian_pixel"):
+        tabled = replace(config(VAE(likelihood), NETWORKS["mlp"], scores=(Likelihood(2),)), data=Iris())
+        names = {f"test/{metric}" for metric in tabled.final_names("test")}
+        assert {"test/log_likelihood_2", "test/rate", "test/distortion"} < names
+        result = list(train(tabled, Iris().load(data_root)))[-1].result
+        assert names == {metric for metric in result.metrics if metric.startswith("test/")}
+        assert "test/bits_per_dim_2" not in names
+    with pytest.raises(UserError, match='a table needs likelihood="gaussian", "laplace", "gaussian_global" or "gau'):
+        replace(tabled, objective=VAE("logistic"))
 
 
 def test_a_grid_has_a_scale_too(few, tmp_path):
