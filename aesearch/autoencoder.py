@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aesearch.bottlenecks import Bottleneck, Code, Gaussian, GaussianCode, RandomCode
+from aesearch.bottlenecks import Bottleneck, BoundedCode, Code, Gaussian, GaussianCode, RandomCode
 from aesearch.datasets import is_picture
 from aesearch.errors import UserError
 from aesearch.networks import GridNetwork, Network, Shape
@@ -80,7 +80,8 @@ class Autoencoder(nn.Module):
             self.planes = nn.Linear(classes, shape[1] * shape[2])
         learned = isinstance(bottleneck, Gaussian) and bottleneck.prior
         self.pseudo_inputs = nn.Parameter(torch.rand(learned.components, *shape)) if learned else None
-        self.bounded = bool(learned and learned.bounded and is_picture(shape))
+        self.bounded_inputs = bool(learned and learned.bounded and is_picture(shape))
+        self.bounded_codes = issubclass(bottleneck.makes, BoundedCode)
         self.log_scale = nn.Parameter(torch.zeros(())) if scale == "global" else None
         self.apply(_initialise)
 
@@ -135,10 +136,13 @@ class Autoencoder(nn.Module):
     def decode(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
         """Decode codes (B, L) to logits (B, C, H, W).
 
-        With a scale the logits have 2 C channels.
+        With a scale the logits have 2 C channels. Bounded codes are clipped to 0 and 1, as samples of a mixture and
+        traversals go beyond.
 
         label: (B,) int64, for a conditional model.
         """
+        if self.bounded_codes:
+            codes = codes.clamp(0, 1)
         if label is not None:
             codes = torch.cat([codes, self._one_hot(label, codes)], dim=1)
         logits: Tensor = self.decoder(codes)
@@ -161,7 +165,7 @@ class Autoencoder(nn.Module):
         return (label[:, None] == torch.arange(self.classes, device=label.device)).to(like.dtype)
 
     def _pseudo_images(self, given: Tensor) -> Tensor:
-        return given.clamp(0, 1) if self.bounded else given
+        return given.clamp(0, 1) if self.bounded_inputs else given
 
     def _with_prior(self, code: RandomCode) -> RandomCode:
         """Add the samples' log density under a learned prior.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import BoundedCode, Code, Codebook, FactorisedCode, RandomCode
+from aesearch.bottlenecks import Code, Codebook, FactorisedCode, RandomCode
 from aesearch.errors import UserError
 from aesearch.model.files import device_of, read_model, restore
 from aesearch.objectives import pixels
@@ -72,8 +72,7 @@ class Model:
     def decode(self, codes: NDArray[np.floating], labels: Labels | None = None) -> NDArray[np.float32]:
         """Decode codes (N, L) to items (N, C, H, W).
 
-        They are expected pixels, or expected entries of a table's row. Codes between 0 and 1 are clipped, as those of a
-        mixture or a traversal may lie beyond.
+        They are expected pixels, or expected entries of a table's row.
         """
         width = self._code_length
         if codes.ndim != 2 or codes.shape[1] != width:
@@ -82,8 +81,6 @@ class Model:
         parts = []
         for start in range(0, len(codes), BATCH):
             z = torch.as_tensor(codes[start : start + BATCH], dtype=torch.float32, device=device_of(self.network))
-            if issubclass(self.config.code.makes, BoundedCode):
-                z = z.clamp(0, 1)
             y = None if labels is None else torch.as_tensor(labels[start : start + BATCH], device=z.device)
             parts.append(self._pixels(self.network.decode(z, y)))
         return _joined(parts)
