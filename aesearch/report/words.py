@@ -9,6 +9,7 @@ from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import certainty_of
 from aesearch.report.judged import judged_of
 from aesearch.report.limits import MOST_EXPLAINED, MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
+from aesearch.report.worth import gained_by_search, told_by_seeds
 from aesearch.statistics.components import LEVEL, Components, holm
 from aesearch.statistics.trends import Explained
 
@@ -125,7 +126,9 @@ def findings(analysis: Analysis) -> list[str]:
         *_movements(analysis),
         *_baselines(analysis),
         *_spreads(analysis),
+        *told_by_seeds(analysis),
         *certainty_of(analysis).sentences(),
+        *gained_by_search(analysis),
         *_importances(analysis),
         *judged_of(analysis).spread(),
         *judged_of(analysis).agreements(),

@@ -95,6 +95,28 @@ def test_positions_between_pixels_are_drawn_there():
     assert np.diff(xs) == pytest.approx(np.full(31, 0.5), abs=0.02)
 
 
+@pytest.mark.parametrize(("across", "down"), [(16, 6), (3, 8), (1, 12)])
+def test_x_and_y_may_have_ranges_of_their_own_in_the_same_steps(across, down, tmp_path):
+    sprites = Sprites(resolution=64, shapes=("ellipse",), scales=1, orientations=1, positions=(across, down))
+    assert (sprites.factor_sizes["x"], sprites.factor_sizes["y"]) == (across, down)
+    grid = np.zeros((1, 1, 1, across, down, 64, 64), np.uint8)
+    sprites.render(grid)
+    step = 31 / (max(across, down) - 1)
+    for x, y in [(0, 0), (across - 1, 0), (across // 2, down - 1)]:
+        expected = [32 + step * (place - (count - 1) / 2) for place, count in ((x, across), (y, down))]
+        assert centroid(grid[0, 0, 0, x, y]) == pytest.approx(expected, abs=0.09)
+    if across == 16:
+        assert Sprites(64, ("heart",), 1, 1, (4, 3)).load(tmp_path).images.shape == (12, 1, 64, 64)
+
+
+def test_one_number_of_positions_is_two_equal_ones():
+    one, two = (Sprites(resolution=16, scales=2, orientations=2, positions=p) for p in (5, (5, 5)))
+    first, second = (np.zeros((3, 2, 2, 5, 5, 16, 16), np.uint8) for _ in range(2))
+    one.render(first)
+    two.render(second)
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_quarter_turn_of_a_square_is_the_same_image():
     sprites = Sprites(resolution=32, shapes=("square",), scales=1, orientations=4, positions=2)
     grid = np.zeros((1, 1, 4, 2, 2, 32, 32), np.uint8)
@@ -168,6 +190,9 @@ def test_a_second_load_reads_the_cache(tmp_path: Path):
         ({"resolution": 4}, "at least 8"),
         ({"shapes": ("heart", "heart")}, "shapes must differ"),
         ({"scales": 0}, "scales must be at least 1"),
+        ({"positions": 0}, "positions must be a number, or two for x and y, each at least 1, but got positions=0"),
+        ({"positions": (4, 0)}, "but got positions=.4, 0."),
+        ({"positions": (4, 4, 4)}, "but got positions=.4, 4, 4."),
         ({"shapes": ("square",), "scales": 1, "orientations": 1, "positions": 3}, "at least 10 images"),
     ],
 )
