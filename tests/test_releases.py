@@ -195,16 +195,16 @@ RENAMED_FIELD = [
     ("*", "noise_factor", "noise"),
     (
         "train/description.py",
-        "MIGRATIONS: tuple[Migration, ...] = ()\n",
-        """
-def _noise(node: Node) -> Node:
-    if node["class"] != "TrainConfig":
-        return node
-    return {"noise" if name == "noise_" + "factor" else name: value for name, value in node.items()}
-
-
-MIGRATIONS = (Migration("TrainConfig.noise_" "factor is TrainConfig.noise", "0.1.0", "one word", _noise),)
-""",
+        "    ),\n)\n# Format 1",
+        """    ),
+    Migration(
+        "TrainConfig.noise_" "factor is TrainConfig.noise",
+        "0.1.0",
+        "one word",
+        lambda node: {"noise" if name == "noise_" + "factor" else name: value for name, value in node.items()},
+    ),
+)
+# Format 1""",
     ),
 ]
 

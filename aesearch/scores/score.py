@@ -145,10 +145,14 @@ class Score(ABC):
     def names(self) -> tuple[str, ...]:
         """Names of the metrics, without a split."""
 
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
+        """Names of the metrics that a model of this data and objective has."""
+        return self.names
+
     @abstractmethod
     def check(self, data: Dataset, objective: Objective) -> None:
         """Raise UserError where the metrics are not defined for this data or objective."""
 
     @abstractmethod
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        """Measure a value for each of ``names`` on a split."""
+        """Measure a value for each of ``names_for`` the data and objective."""
