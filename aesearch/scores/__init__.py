@@ -11,7 +11,7 @@ from aesearch.scores.images import PCA, Denoising, Frechet, Quality
 from aesearch.scores.labels import FineTuned, Probe
 from aesearch.scores.likelihood import Likelihood
 from aesearch.scores.measuring import measure, protocols, references
-from aesearch.scores.score import Score, Trained
+from aesearch.scores.score import Score, Trained, drawn
 from aesearch.scores.source import Posterior, Source
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Trained",
     "anomaly_scores",
     "check_declared",
+    "drawn",
     "measure",
     "protocols",
     "references",

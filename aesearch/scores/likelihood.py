@@ -13,7 +13,7 @@ from aesearch.datasets import Dataset
 from aesearch.errors import UserError
 from aesearch.metrics import bits_per_dimension
 from aesearch.objectives import NLL, Objective
-from aesearch.scores.score import Score, Trained, batches
+from aesearch.scores.score import Score, Trained, batches, drawn
 
 MOST_AT_ONCE = 2_000  # images that are decoded at a time
 
@@ -97,7 +97,7 @@ class Likelihood(Score):
             raise UserError(f"Likelihood needs a variational objective, such as VAE(), but got {objective}")
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        index = trained.index(split)[: self.images]
+        index = drawn(trained.index(split), self.images)
         generator: torch.Generator | None = None
         bounds, rates, distortions = [], [], []
         for part in batches(index, 100):

@@ -17,8 +17,9 @@ def measure(scores: Sequence[Score | Comparison], replicas: Sequence[Trained]) -
                 values = score.compare(replicas, split)
             else:
                 each = [score.measure(replica, split) for replica in replicas]
-                values = {name: tuple(one[name] for one in each) for name in score.names}
-            found |= {f"{split}/{name}": tuple(map(float, values[name])) for name in score.names}
+                names = score.names_for(replicas[0].objective)
+                values = {name: tuple(one[name] for one in each) for name in names}
+            found |= {f"{split}/{name}": tuple(map(float, each)) for name, each in values.items()}
     return found
 
 

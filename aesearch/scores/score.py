@@ -122,6 +122,16 @@ def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int6
     return [index[start : start + size] for start in range(0, len(index), size)]
 
 
+def drawn(index: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Draw at most ``most`` items of ``index`` without replacement; they stay in order.
+
+    The first items of a file are often no fair sample of it: the first half of MNIST's test is the easier one.
+    """
+    if len(index) <= most:
+        return index
+    return index[np.sort(np.random.default_rng(seed).permutation(len(index))[:most])]
+
+
 class Score(ABC):
     """A frozen value: one or more metrics of a trained replica.
 
@@ -144,6 +154,10 @@ class Score(ABC):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Names of the metrics, without a split."""
+
+    def names_for(self, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
+        """Names of those metrics that a model of ``objective`` has: all, unless a score says otherwise."""
+        return self.names
 
     @abstractmethod
     def check(self, data: Dataset, objective: Objective) -> None:

@@ -23,7 +23,7 @@ from aesearch.metrics import (
 )
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, Reconstruction
-from aesearch.scores import UDR, Frechet, ModelCentrality, Quality, Trained, measure
+from aesearch.scores import UDR, Frechet, ModelCentrality, Quality, Trained, drawn, measure
 
 SIDE = 4
 
@@ -269,8 +269,7 @@ def test_samples_of_an_untrained_model_are_far_from_the_data():
     assert found["frechet_samples"] > 10 * found["frechet_data"] > 0
     assert found["frechet_reconstructions"] > 10 * found["frechet_data"]
     assert found == Frechet(images=300).measure(one, "test")
-    train = np.random.default_rng(0).permutation(scaled.train)[:300]
-    expected = frechet(*(random_conv_features(scaled.images[i]) for i in (train, scaled.test[:300])))
+    expected = frechet(*(random_conv_features(scaled.images[drawn(i, 300)]) for i in (scaled.train, scaled.test)))
     assert found["frechet_data"] == pytest.approx(expected, rel=1e-6)
     with pytest.raises(UserError, match="Frechet needs images of 4 x 4 pixels"):
         Frechet().check(BreastCancer(), VAE("gaussian"))
@@ -285,7 +284,7 @@ def test_samples_of_a_constant_decoder_are_grey_pictures():
             parameter.zero_()
     found = Frechet(images=200).measure(trained(model, VAE(), scaled), "test")
     grey = random_conv_features(np.full((200, 1, 8, 8), 0.5, np.float32))
-    expected = frechet(grey, random_conv_features(scaled.images[scaled.test[:200]]))
+    expected = frechet(grey, random_conv_features(scaled.images[drawn(scaled.test, 200)]))
     assert found["frechet_samples"] == pytest.approx(expected, rel=1e-4)
     assert found["frechet_reconstructions"] == pytest.approx(expected, rel=1e-4)
 
