@@ -103,7 +103,10 @@ def boosted_trees(codes: Matrix, labels: Indices, test_codes: Matrix, test_label
 
 
 def _sorted(codes: Matrix) -> Points:
-    """Sort the points by each code, and cut each code into bins of about equally many points."""
+    """Sort the points by each code, and cut each code into bins.
+
+    The bins of a code have about equally many points.
+    """
     from scipy.sparse import csr_array
 
     n, size = codes.shape
@@ -196,14 +199,17 @@ def _best(
     at = np.take_along_axis(points.start[:, 1:], highest, 1) - 1
     own = (residual - mean) * inside
     reached = _bound(points, own, away, n_left, weight) >= np.maximum(by_code.max(0) * EQUAL, NOTHING)
-    _search(points, own, inside, np.nonzero(reached), away, n_left, by_code, at)
+    code, bin_of, tree = np.nonzero(reached)
+    _search(points, own, inside, (code, bin_of, tree), away, n_left, by_code, at)
     best = by_code.max(0)
     feature = (rng.random(by_code.shape) * (by_code >= best * EQUAL)).argmax(0)
     return Split(best, feature, _threshold(points, inside, feature, at[feature, np.arange(len(n))], best))
 
 
 def _bound(points: Points, own: Matrix, away: Matrix, n_left: Matrix, weight: Matrix) -> Matrix:
-    """Bound the gain of the splits inside each bin, (L, bins, C); 0 where there are none.
+    """Bound the gain of the splits inside each bin, (L, bins, C).
+
+    It is 0 where there are none.
 
     own: (N, C), the residuals of the node's points less their mean, 0 for other points.
     away, n_left, weight: (L, bins, C), at the end of each bin. ``weight`` is changed.
@@ -234,7 +240,10 @@ def _search(
     by_code: Matrix,
     at: Indices,
 ) -> None:
-    """Search the splits inside of bins; raise ``by_code`` and move ``at`` (L, C) where one is better."""
+    """Search the splits inside of bins.
+
+    Where one is better, its gain is written to ``by_code`` and its place to ``at``, both (L, C).
+    """
     code, bin_of, tree = found
     if not len(code):
         return
@@ -261,7 +270,10 @@ def _search(
 
 
 def _running(values: Matrix, begin: Indices, part: Indices, start: Matrix) -> Matrix:
-    """Sum the values up to each, in each part alone; ``start`` is where each part starts."""
+    """Sum the values up to each, in each part alone.
+
+    start: the sum at which each part starts.
+    """
     sums: Matrix = values.cumsum()
     sums += (start - sums[begin] + values[begin])[part]
     return sums

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from aesearch.errors import UserError
 from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr
 from aesearch.objectives import NLL, Objective, pixels
 from aesearch.scores.score import Score, Trained, batches
-
 
 DRAWS = 64  # samples of a code, to estimate a KL that has no closed form
 
@@ -68,6 +68,8 @@ class Detection(Score):
     positives. AUROC is also given for the negative ELBO of a model that has one.
     The data must have anomalies in test, such as OneClass(MNIST(), normal=3).
     """
+
+    estimator: ClassVar[int] = 2
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ class PCA(Score):
 
     A linear model of that size reaches it.
     """
+
+    estimator: ClassVar[int] = 2
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -134,6 +137,7 @@ class Frechet(Score):
 
     images: int = 5_000
     seed: int = 0
+    estimator: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.images < 2:

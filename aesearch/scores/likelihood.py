@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -79,6 +80,7 @@ class Likelihood(Score):
 
     samples: int = 64
     images: int = 1_000
+    estimator: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.images < 1:

@@ -3,11 +3,12 @@
 A score is measured once, at the end: it is expensive, or needs more than codes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -123,22 +124,38 @@ def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int6
 
 
 def drawn(index: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int64]:
-    """Draw at most ``most`` items of ``index`` without replacement; they stay in order.
+    """Draw at most ``most`` items of ``index`` without replacement.
 
-    The first items of a file are often no fair sample of it: the first half of MNIST's test is the easier one.
+    They stay in order. The first items of a file are often no fair sample of it: the first half of MNIST's test is the
+    easier one.
     """
     if len(index) <= most:
         return index
     return index[np.sort(np.random.default_rng(seed).permutation(len(index))[:most])]
 
 
+class Reference(NamedTuple):
+    """Floor and ceiling to hold the values of a metric against.
+
+    floor: the value without any merit, a mean over draws, such as of codes of noise.
+    ceiling: the value with full merit, such as of the factors as codes.
+    spread: the standard deviation of a draw of the floor; NaN where it is of one draw.
+    """
+
+    floor: float
+    ceiling: float
+    spread: float = math.nan
+
+
 class Score(ABC):
     """A frozen value: one or more metrics of a trained replica.
 
     kinds: descriptions of those of its metrics that no file of aesearch.metrics describes.
+    estimator: its version, raised whenever its answers change; a protocol has its own.
     """
 
     kinds: ClassVar[tuple[MetricKind, ...]] = ()
+    estimator: ClassVar[int] = 1
 
     @property
     def needs(self) -> type[Code]:
@@ -156,7 +173,10 @@ class Score(ABC):
         """Names of the metrics, without a split."""
 
     def names_for(self, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
-        """Names of those metrics that a model of ``objective`` has: all, unless a score says otherwise."""
+        """Names of those metrics that a model of ``objective`` has.
+
+        They are all, unless a score says otherwise.
+        """
         return self.names
 
     @abstractmethod
