@@ -1,21 +1,27 @@
 """Autoencoder that every objective trains: an encoder, a bottleneck, a decoder."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from aesearch.bottlenecks import Bottleneck, Code, Gaussian, GaussianCode, RandomCode
+from aesearch.bottlenecks import Bottleneck, BoundedCode, Code, Gaussian, GaussianCode, RandomCode
+from aesearch.datasets import is_picture
 from aesearch.errors import UserError
 from aesearch.networks import GridNetwork, Network, Shape
+
+Scale = Literal["none", "global", "pixel"]
+# Adam moves each number by about the learning rate. The global log scale is one number that has some 2 to go, so it
+# goes faster than a weight.
+SCALE_GAIN = 10.0
 
 
 class Output(NamedTuple):
     """Output of a model for B images, with S samples of each code.
 
     code: the code of the batch.
-    logits: (S, B, C, H, W) decoder outputs of the samples.
+    logits: (S, B, C, H, W) decoder outputs of the samples, with 2 C channels where they have a scale.
     mean_logits: (B, C, H, W) decoder outputs of the code's mean, or None if they were not requested.
     """
 
@@ -33,12 +39,20 @@ class Autoencoder(nn.Module):
     bottleneck: the value that builds the module between encoder and decoder.
     classes: the number of classes of a conditional model; 0 for a model without labels. A conditional encoder gets the
     label as one more channel, learned for each class; a conditional decoder gets it as a one-hot part of its code.
+    scale: the scale of pixels that decoder outputs have in the second half of their channels: "none", "global" for one
+    learned number, or "pixel" for an output of the decoder for each.
     Raises UserError where a bottleneck on a grid meets a network without one, or labels.
     Source of the conditional model: Sohn, Lee, Yan, NeurIPS 2015.
     """
 
     def __init__(
-        self, network: Network, shape: Shape, latent_dim: int, bottleneck: Bottleneck, classes: int = 0
+        self,
+        network: Network,
+        shape: Shape,
+        latent_dim: int,
+        bottleneck: Bottleneck,
+        classes: int = 0,
+        scale: Scale = "none",
     ) -> None:
         super().__init__()
         self.encoder: nn.Module
@@ -47,6 +61,7 @@ class Autoencoder(nn.Module):
         self.shape = shape
         self.classes = classes
         seen = (shape[0] + (classes > 0), *shape[1:])
+        made = (shape[0] * (1 + (scale == "pixel")), *shape[1:])
         outputs = bottleneck.outputs(latent_dim)
         if bottleneck.spatial:
             if not isinstance(network, GridNetwork) or classes:
@@ -56,15 +71,18 @@ class Autoencoder(nn.Module):
                 )
             self.grid = (latent_dim, *network.grid(shape))
             self.encoder = network.grid_encoder(shape, outputs)
-            self.decoder = nn.Sequential(nn.Unflatten(1, self.grid), network.grid_decoder(latent_dim, shape))
+            self.decoder = nn.Sequential(nn.Unflatten(1, self.grid), network.grid_decoder(latent_dim, made))
         else:
             self.encoder = network.encoder(seen, outputs)
-            self.decoder = network.decoder(latent_dim + classes, shape)
+            self.decoder = network.decoder(latent_dim + classes, made)
         self.bottleneck = bottleneck.build(latent_dim)
         if classes:
             self.planes = nn.Linear(classes, shape[1] * shape[2])
         learned = isinstance(bottleneck, Gaussian) and bottleneck.prior
         self.pseudo_inputs = nn.Parameter(torch.rand(learned.components, *shape)) if learned else None
+        self.bounded_inputs = bool(learned and learned.bounded and is_picture(shape))
+        self.bounded_codes = issubclass(bottleneck.makes, BoundedCode)
+        self.log_scale = nn.Parameter(torch.zeros(())) if scale == "global" else None
         self.apply(_initialise)
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, decode_mean: bool = False) -> Output:
@@ -118,12 +136,19 @@ class Autoencoder(nn.Module):
     def decode(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
         """Decode codes (B, L) to logits (B, C, H, W).
 
+        With a scale the logits have 2 C channels. Bounded codes are clipped to 0 and 1, as samples of a mixture and
+        traversals go beyond.
+
         label: (B,) int64, for a conditional model.
         """
+        if self.bounded_codes:
+            codes = codes.clamp(0, 1)
         if label is not None:
             codes = torch.cat([codes, self._one_hot(label, codes)], dim=1)
         logits: Tensor = self.decoder(codes)
-        return logits
+        if self.log_scale is None:
+            return logits
+        return torch.cat([logits, (SCALE_GAIN * self.log_scale).expand_as(logits)], dim=1)
 
     def from_prior(self, noise: Tensor, component: Tensor) -> Tensor:
         """Turn normal ``noise`` (B, L) into codes (B, L) of the prior.
@@ -132,12 +157,15 @@ class Autoencoder(nn.Module):
         """
         if self.pseudo_inputs is None:
             return noise
-        features = self.encoder(self.pseudo_inputs)
+        features = self.encoder(self._pseudo_images(self.pseudo_inputs))
         code: Code = self.bottleneck(features[component % len(features)], noise[None])
         return code.samples[0]
 
     def _one_hot(self, label: Tensor, like: Tensor) -> Tensor:
         return (label[:, None] == torch.arange(self.classes, device=label.device)).to(like.dtype)
+
+    def _pseudo_images(self, given: Tensor) -> Tensor:
+        return given.clamp(0, 1) if self.bounded_inputs else given
 
     def _with_prior(self, code: RandomCode) -> RandomCode:
         """Add the samples' log density under a learned prior.
@@ -146,7 +174,7 @@ class Autoencoder(nn.Module):
         """
         if self.pseudo_inputs is None:
             return code
-        z, features = code.samples, self.encoder(self.pseudo_inputs).float()
+        z, features = code.samples, self.encoder(self._pseudo_images(self.pseudo_inputs)).float()
         components: GaussianCode = self.bottleneck(features, z.new_empty(0, len(features), self.latent_dim))
         densities = components.log_density(z.unsqueeze(2))
         log_prior = torch.logsumexp(densities, dim=2) - torch.log(torch.tensor(float(len(features))))

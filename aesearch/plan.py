@@ -23,6 +23,7 @@ from optuna.trial import FixedTrial
 from torch.overrides import TorchFunctionMode
 
 from aesearch.model import save_artifacts
+from aesearch.statistics.components import POWER, smallest_told
 from aesearch.study import Study
 from aesearch.train import TrainConfig, probe
 
@@ -34,6 +35,7 @@ START_SECONDS = 8.0  # of Ray, and of the report
 OPERATIONS = 2e9  # a second, that any core manages
 QUICK_STEPS = 3
 MOST_DRAWS, MOST_DRAWN = 200, 200_000  # of whole studies, and of their trials in all
+SEEDS = (3, 5, 10, 20)  # of a trial, for which a plan says what they tell
 DRIVER_BYTES = 1.2e9  # of memory, of the driver and of Ray's own processes
 
 
@@ -347,6 +349,12 @@ def lines(plan: Plan, study: Study) -> list[str]:
         f"{_amount(plan.memory)} of memory, "
         f"at most {_amount(plan.disk)} of disk",
     ]
+    own = study.adaptive.most if study.adaptive else study.probes[0][1].replicas
+    told = [f"{smallest_told(seeds, 1.0):.2g} with {seeds} seeds" for seeds in sorted({own, *SEEDS}) if seeds > 1]
+    found.append(
+        f"a t test finds differences between two trials, in standard deviations over seeds, of {', '.join(told)} "
+        f"({POWER:.0%} power)"
+    )
     if study.early_stopping:
         found.append(f"{study.early_stopping} makes it less")
     if study.comparisons:

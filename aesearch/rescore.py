@@ -76,8 +76,8 @@ class _LaterScore(Score):
     def names(self) -> tuple[str, ...]:
         return tuple(f"{_later(self.score)}.{name}" for name in self.score.names)
 
-    def names_for(self, objective: Objective) -> tuple[str, ...]:
-        return tuple(f"{_later(self.score)}.{name}" for name in self.score.names_for(objective))
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:
+        return tuple(f"{_later(self.score)}.{name}" for name in self.score.names_for(data, objective))
 
     def check(self, data: Dataset, objective: Objective) -> None:
         self.score.check(data, objective)

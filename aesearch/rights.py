@@ -14,7 +14,10 @@ PERSONS = "AESEARCH_UMASK"
 
 
 def make_private() -> int:
-    """Let all new files of this process be open to its user alone. Returns the umask before."""
+    """Let all new files of this process be open to its user alone.
+
+    Returns the umask before.
+    """
     before = os.umask(OTHERS)
     os.umask(before | OTHERS)
     return before

@@ -17,6 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from aesearch.datasets import Sprites
 from aesearch.errors import UserError
 from aesearch.model import load_model
 from aesearch.records.results import local_results
@@ -27,12 +28,26 @@ from aesearch.train.description import FORMAT
 
 RELEASES = sorted((Path(__file__).parent / "releases").iterdir())
 PACKAGE = Path(__file__).parents[1] / "aesearch"
+SHAPES = ("square", "ellipse", "heart")  # the default of 0.1.0
 STATES = {1e-2: "COMPLETE", 1e9: "FAIL", 1e-6: "PRUNED", 3e-3: "PRUNED"}
 
 
 @pytest.fixture(params=RELEASES, ids=[path.name for path in RELEASES])
 def left(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return shutil.copytree(request.param, tmp_path / "left")
+    """The release's folder, with the study of which a person has written down the shapes that were the default."""
+    folder = shutil.copytree(request.param, tmp_path / "left")
+    (folder / "old.py").write_text((folder / "old.py").read_text().replace("Sprites(", f"Sprites(shapes={SHAPES}, "))
+    return folder
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=[path.name for path in RELEASES])
+def test_a_study_of_the_old_shapes_is_refused_with_the_reason(release, tmp_path):
+    """They had images that equal others, so that results of the old and the new ones are not of the same thing."""
+    folder = shutil.copytree(release, tmp_path / "left")
+    with pytest.raises(UserError, match=r"config.data.shapes was .'square', 'ellipse', 'heart'., is .'heart', 'tri"):
+        Ledger.open(load_study(folder / "old.py"), folder / "home")
+    with pytest.raises(UserError, match=r"all images of Sprites.* must differ, but 256 of 768 equal an earlier one"):
+        Sprites(resolution=16, shapes=SHAPES, scales=2, orientations=2, positions=8).load(tmp_path)
 
 
 def test_a_study_of_an_older_release_is_finished(left):
@@ -180,16 +195,16 @@ RENAMED_FIELD = [
     ("*", "noise_factor", "noise"),
     (
         "train/description.py",
-        "MIGRATIONS: tuple[Migration, ...] = ()\n",
-        """
-def _noise(node: Node) -> Node:
-    if node["class"] != "TrainConfig":
-        return node
-    return {"noise" if name == "noise_" + "factor" else name: value for name, value in node.items()}
-
-
-MIGRATIONS = (Migration("TrainConfig.noise_" "factor is TrainConfig.noise", "0.1.0", "one word", _noise),)
-""",
+        "    ),\n)\n# Format 1",
+        """    ),
+    Migration(
+        "TrainConfig.noise_" "factor is TrainConfig.noise",
+        "0.1.0",
+        "one word",
+        lambda node: {"noise" if name == "noise_" + "factor" else name: value for name, value in node.items()},
+    ),
+)
+# Format 1""",
     ),
 ]
 

@@ -11,10 +11,11 @@ from aesearch.bottlenecks.codebook import Codebook, VectorQuantized
 from aesearch.bottlenecks.codes import Bottleneck, Code, FactorisedCode, RandomCode
 from aesearch.bottlenecks.flow import FlowCode, InverseAutoregressive
 from aesearch.bottlenecks.gaussian import Gaussian, GaussianCode, VampPrior, gaussian_kl, gaussian_log_density
-from aesearch.bottlenecks.plain import Plain
+from aesearch.bottlenecks.plain import BoundedCode, Plain, Sigmoid
 
 __all__ = [
     "Bottleneck",
+    "BoundedCode",
     "Code",
     "Codebook",
     "FactorisedCode",
@@ -24,6 +25,7 @@ __all__ = [
     "InverseAutoregressive",
     "Plain",
     "RandomCode",
+    "Sigmoid",
     "VampPrior",
     "VectorQuantized",
     "gaussian_kl",

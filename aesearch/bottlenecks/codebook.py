@@ -12,6 +12,7 @@ from aesearch.errors import UserError, nearest
 
 CODEBOOKS = ("ema", "gradient")
 DECAY = 0.99
+SMOOTHING = 1e-5  # vectors that each code is taken to have got beside its own
 STRIDE = 9973  # a prime, so that steps through a batch's vectors do not follow its rows
 
 
@@ -24,13 +25,13 @@ class VectorQuantized(Bottleneck):
 
     codes: the number of vectors in the codebook, each of length latent_dim.
     commitment: the weight of the penalty |z - e|^2, summed over the grid, in nats.
-    codebook: "ema" makes each vector a moving average of the outputs that chose it; "gradient" trains the vectors by
-    a second penalty |z - e|^2.
+    codebook: "ema" makes each vector a moving average of the outputs that chose it, with Laplace smoothing of their
+    count; "gradient" trains the vectors by a second penalty |z - e|^2.
     revive: a vector that is used less than this part of its fair share is replaced by one of the batch; 0 replaces
     none.
     Raises UserError for values out of range.
     Source: van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", NeurIPS 2017, equation 3 and
-    appendix A.1.
+    appendix A.1; the smoothing is that of the authors' code (Sonnet).
     """
 
     codes: int = 512
@@ -103,16 +104,23 @@ class Codebook(nn.Module):
         """Count the use of the codes, update an EMA codebook, and replace unused codes."""
         count = self.options.codes
         hits = (chosen[:, None] == torch.arange(count, device=z.device)).to(z.dtype)
-        share = hits.sum(0) * (count / len(z))
-        self.use.mul_(DECAY).add_(share, alpha=1 - DECAY)
+        fair = len(z) / count
         vectors = self.vectors.detach()
+        sums = vectors * self._smoothed(fair)[:, None]
+        self.use.mul_(DECAY).add_(hits.sum(0) / fair, alpha=1 - DECAY)
         if self.options.codebook == "ema":
-            # e <- e + weight (mean of its vectors - e), where weight is this batch's part in the moving average.
-            mean = hits.T @ z / hits.sum(0).clamp(min=1)[:, None]
-            weight = ((1 - DECAY) * share / self.use.clamp(min=1e-5))[:, None]
-            vectors.add_(weight * (mean - vectors))
+            # A vector is the average sum of the outputs that chose it over their average count, both per fair share.
+            sums = DECAY * sums + (1 - DECAY) * (hits.T @ z) / fair
+            vectors.copy_(sums / self._smoothed(fair)[:, None])
         if self.options.revive:
             dead = self.use < self.options.revive
             place = (dead.cumsum(0) * STRIDE + chosen[0]) % len(z)
             vectors.copy_(torch.where(dead[:, None], z[place], vectors))
             self.use.copy_(torch.where(dead, 1.0, self.use))
+
+    def _smoothed(self, fair: float) -> Tensor:
+        """Smooth the use of the codes by Laplace's rule, (codes,); the total stays.
+
+        fair: a code's fair share of the batch's vectors.
+        """
+        return (self.use + SMOOTHING / fair) / (1 + SMOOTHING / fair)

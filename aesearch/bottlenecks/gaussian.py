@@ -53,11 +53,14 @@ class VampPrior:
     """Learned prior: the mean of the posteriors of learned pseudo-inputs.
 
     components: the number of pseudo-inputs, at least 1.
-    Raises UserError for fewer.
+    bounded: True clips pseudo-inputs that are images to [0, 1], as the authors do; False lets them leave the range of
+    pixels, as release 0.1.0 did. Those of a table are never clipped.
+    Raises UserError for fewer components.
     Source: Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
     """
 
     components: int = 100
+    bounded: bool = True
 
     def __post_init__(self) -> None:
         if self.components < 1:

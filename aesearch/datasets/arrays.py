@@ -11,7 +11,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aesearch.datasets.cache import key
 from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split
+from aesearch.datasets.repeats import known_first_equals, remarks_on
 from aesearch.errors import UserError, nearest
 
 ITEMS = ("images", "x", "data", "x_train", "X")
@@ -53,7 +55,7 @@ class Arrays(Dataset):
     def classes(self) -> tuple[str, ...]:
         return _labels(self.path, self.most_bytes, _stamp(self.path))[1]
 
-    def load(self, root: Path) -> Data:  # noqa: ARG002
+    def load(self, root: Path) -> Data:
         items = self._items()
         n = len(items)
         if n < LEAST:
@@ -61,8 +63,12 @@ class Arrays(Dataset):
         labels = _labels(self.path, self.most_bytes, _stamp(self.path))[0]
         if labels is not None and len(labels) != n:
             raise UserError(f"{self.path} must have a label for each of its {n} items, but has {len(labels)}")
-        remarks = () if self.shape[1] > 1 or (far := float(np.abs(items).max())) <= USUAL else (_reach(far),)
-        return Data(items, labels=labels, remarks=remarks, **random_split(n, held_out(n)))
+        stamp = (str(Path(self.path).resolve()), _stamp(self.path), self.key, items.shape)
+        first = known_first_equals(items, root / "arrays" / f"{key(*stamp)}.repeats.json")
+        remarks = remarks_on(first, "images" if self.shape[1] > 1 else "rows")
+        if self.shape[1] == 1 and (far := float(np.abs(items).max())) > USUAL:
+            remarks = (_reach(far), *remarks)
+        return Data(items, labels=labels, remarks=remarks, **random_split(n, held_out(n), first))
 
     def _items(self) -> NDArray[Any]:
         return _items(self.path, self.key, self.most_bytes, _stamp(self.path))

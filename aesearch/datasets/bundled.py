@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, stratified_split
+from aesearch.datasets.repeats import first_equals, remarks_on
 from aesearch.datasets.table import from_frame
 
 
@@ -37,7 +38,9 @@ class Digits(Dataset):
         bunch = load_digits()
         labels = bunch.target.astype(np.int64)
         images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-        return Data(images, labels=labels, **stratified_split(labels, held_out(len(labels))))
+        first = first_equals(images)
+        split = stratified_split(labels, held_out(len(labels)), first)
+        return Data(images, labels=labels, remarks=remarks_on(first, "images"), **split)
 
 
 class BundledTable(Dataset):

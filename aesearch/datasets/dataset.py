@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.datasets.cache import add_to_digest
+from aesearch.datasets.repeats import parted
 from aesearch.errors import UserError
 
 Shape = tuple[int, int, int]
@@ -91,15 +92,19 @@ def held_out(n: int) -> int:
     return min(MOST_HELD_OUT, n // 5)
 
 
-def random_split(n: int, held_out: int) -> dict[str, Any]:
+def random_split(n: int, held_out: int, first: NDArray[np.int64] | None = None) -> dict[str, Any]:
     """Draw train, val and test indices of ``n`` items, always the same ones.
 
     Val and test have ``held_out`` items each.
+    first: (N,), the first item that equals each one, where some are equal: they come into the same part, and val and
+    test may have fewer items.
     """
-    return _split(np.random.default_rng(0).permutation(n).astype(np.int64), held_out)
+    return _split(np.random.default_rng(0).permutation(n).astype(np.int64), held_out, first)
 
 
-def stratified_split(labels: NDArray[np.int64], held_out: int) -> dict[str, Any]:
+def stratified_split(
+    labels: NDArray[np.int64], held_out: int, first: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """Draw train, val and test indices with about equal shares of each class.
 
     labels: (N,). Otherwise as ``random_split``.
@@ -110,11 +115,13 @@ def stratified_split(labels: NDArray[np.int64], held_out: int) -> dict[str, Any]
     starts = np.repeat(counts.cumsum() - counts, counts)
     # Ordered by how far along its class an item is, so that the first tenth of all has a tenth of each class.
     progress = (np.arange(len(labels)) - starts + 0.5) / np.repeat(counts, counts)
-    return _split(by_class[np.argsort(progress, kind="stable")], held_out)
+    return _split(by_class[np.argsort(progress, kind="stable")], held_out, first)
 
 
-def _split(order: NDArray[np.int64], held_out: int) -> dict[str, Any]:
-    return {"val": order[:held_out], "test": order[held_out : 2 * held_out], "train": order[2 * held_out :]}
+def _split(order: NDArray[np.int64], held_out: int, first: NDArray[np.int64] | None) -> dict[str, Any]:
+    distinct = np.arange(len(order)) if first is None else first
+    val, test, train = parted(order, (held_out, held_out), distinct)
+    return {"val": val, "test": test, "train": train}
 
 
 def check_limit(name: str, value: object) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from aesearch.datasets.cache import cached, key
 from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split
+from aesearch.datasets.repeats import among, known_first_equals, remarks_on
 from aesearch.errors import UserError
 
 ENDINGS = "png apng jpg jpeg jpe jfif jp2 j2k webp avif bmp dib gif ico tif tiff tga pcx sgi qoi pbm pgm ppm pnm pfm"
@@ -102,9 +103,11 @@ class ImageFolder(Dataset):
                 f"ImageFolder needs at least {LEAST} readable images, but {folder} has {len(kept)}"
                 + (f"; {named(broken)}" if broken else "")
             )
-        splits = {split: kept[index] for split, index in random_split(len(kept), held_out(len(kept))).items()}
+        first = among(known_first_equals(images, path.with_suffix(".repeats.json")), kept)
+        drawn = random_split(len(kept), held_out(len(kept)), first)
+        splits = {split: kept[index] for split, index in drawn.items()}
         names = tuple(str(file.relative_to(folder)) for file in files)
-        remarks = (named(broken),) if broken else ()
+        remarks = (*([named(broken)] if broken else []), *remarks_on(first, "images"))
         return Data(images, labels=self._labels(names), names=names, remarks=remarks, **splits)
 
     def _labels(self, names: Sequence[str]) -> NDArray[np.int64] | None:

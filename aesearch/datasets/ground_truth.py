@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aesearch.datasets.cache import cached, key
 from aesearch.datasets.dataset import Data, Dataset, Shape, held_out, random_split
+from aesearch.datasets.repeats import known_first_equals, remarks_on
 from aesearch.errors import UserError
 
 CHUNK = 4096
@@ -83,6 +84,7 @@ class GroundTruth(Dataset):
             made_from = key(CONVERTER_VERSION, self.shape, sizes, _stamps(path))
             array = root / "ground_truth" / f"{name.lower()}-{made_from}.npy"
             images = cached(array, (n, *self.shape), lambda out: self._convert(path, out))
+            first = known_first_equals(images, array.with_suffix(".repeats.json"))
         except UNREADABLE as error:
             raise UserError(
                 f"{name} needs {path}, from {self.source}, with {n} images of {self.shape}, but got: "
@@ -90,7 +92,8 @@ class GroundTruth(Dataset):
             ) from error
         factors = np.stack(np.unravel_index(np.arange(n) // self.copies, sizes), axis=1).astype(np.int64)
         labels = factors[:, 0].copy() if self.classes else None
-        return Data(images, factors=factors, labels=labels, **random_split(n, held_out(n)))
+        remarks = remarks_on(first, "images")
+        return Data(images, factors=factors, labels=labels, remarks=remarks, **random_split(n, held_out(n), first))
 
     def _convert(self, path: Path, out: Bytes) -> None:
         # A memory map on a full disk would not fail but kill the process.

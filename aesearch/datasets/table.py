@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aesearch.datasets.columns import MOST_LEVELS, as_text, fit, transform
 from aesearch.datasets.dataset import Data, Dataset, Shape, check_limit, held_out, random_split, stratified_split
+from aesearch.datasets.repeats import first_equals, remarks_on
 from aesearch.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -148,13 +149,27 @@ def from_frame(frame: "pd.DataFrame", label: str | None, drop: tuple[str, ...], 
     if len(frame) < LEAST:
         raise UserError(f"a table needs at least {LEAST} rows, but {name} has {len(frame)}")
     n = len(frame)
-    splits = random_split(n, held_out(n)) if labels is None else stratified_split(labels, held_out(n))
     features = frame.drop(columns=[*([label] if label else []), *drop])
+    first = first_equals(_hashes(features))
+    remarks.extend(remarks_on(first, "rows"))
+    splits = random_split(n, held_out(n), first) if labels is None else stratified_split(labels, held_out(n), first)
     fitted = fit(features.iloc[splits["train"]], name) | {"classes": list(classes), "label": label}
     if fitted["left_out"]:
         remarks.append(f"left out, as they do not vary in the train rows: {', '.join(fitted['left_out'])}")
     rows, more = transform(features, fitted, name)
     return Data(rows, labels=labels, names=names, remarks=(*remarks, *more), fitted=fitted, **splits)
+
+
+def _hashes(frame: "pd.DataFrame") -> NDArray[np.uint64]:
+    """Compute a number for each row, which equal rows share.
+
+    That two others share one has a chance of 1 in 10^19.
+    """
+    from pandas.util import hash_pandas_object
+
+    # Values of other types have no hash, or are refused later.
+    texts = {column: str for column, dtype in frame.dtypes.items() if dtype.kind == "O"}
+    return np.asarray(hash_pandas_object(frame.astype(texts), index=False), np.uint64)
 
 
 def _labels(values: "pd.Series[str]", label: str, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -30,8 +30,18 @@ from aesearch.model.checks import (
     checked_info,
     replicas_of,
 )
-from aesearch.model.json_values import Elsewhere, from_json, make, names_files, read_object, shortened, to_json
+from aesearch.model.json_values import (
+    Elsewhere,
+    from_json,
+    make,
+    names_files,
+    of_today,
+    read_object,
+    shortened,
+    to_json,
+)
 from aesearch.train import TrainConfig
+from aesearch.train.description import DESCRIBED, FORMAT
 
 CONFIG, INFO = "config.json", "info.json"
 
@@ -50,7 +60,7 @@ def save_model(
     reference: tensors of reference.safetensors, which is not written without them.
     """
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(to_json(config), indent=1))
+    (folder / CONFIG).write_text(json.dumps(to_json(config) | {"format": FORMAT}, indent=1))
     known = {"shape": list(config.data.shape), "classes": list(config.data.classes), "replica": 0}
     (folder / INFO).write_text(json.dumps(known | dict(info or {}), indent=1))
     if reference:
@@ -149,8 +159,15 @@ def _config(content: Mapping[str, Any], info: Mapping[str, Any], open_data: bool
     """
     if content.get("type") != "TrainConfig":
         raise UserError(f"type {shortened(repr(content.get('type')))} of a saved configuration is not TrainConfig")
+    since = content.get("format", DESCRIBED)
+    if type(since) is not int or not DESCRIBED <= since <= FORMAT:
+        raise UserError(
+            f"format of {CONFIG} must be from {DESCRIBED} to {FORMAT}, but is {shortened(repr(since))}; "
+            "a newer release may read it"
+        )
+    content = of_today(content, since)
     data, there = _data(content.get("data"), info, open_data)
-    apart = ("type", "data", "scores", "monitors")
+    apart = ("type", "format", "data", "scores", "monitors")
     rest = {name: from_json(value) for name, value in content.items() if name not in apart}
     # Scores need the data, so a model without it has none.
     scores = from_json(content.get("scores", [])) if there else ()

@@ -1,5 +1,6 @@
 """Values of a configuration as plain JSON, whose author may be anybody."""
 
+import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from aesearch.datasets import Data, Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.escapes import printable
+from aesearch.train.description import Description, migrated
 
 HOMES = tuple(
     f"aesearch.{room}"
@@ -63,6 +65,27 @@ def to_json(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     return [to_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def of_today(content: Any, since: int) -> Any:
+    """Bring JSON that ``to_json`` wrote to today's names.
+
+    since: the format in which it was written.
+    """
+    if isinstance(content, list):
+        return [of_today(item, since) for item in content]
+    if not isinstance(content, dict):
+        return content
+    values = {name: of_today(value, since) for name, value in content.items() if name != "type"}
+    names: dict[str, Description] = {name: name for name in values}
+    now = migrated({"class": str(content.get("type")), **names}, since)
+    assert isinstance(now, dict)
+    fields = {name: values[was] if was in values else ast.literal_eval(was) for name, was in _texts(now)}
+    return {"type": now["class"], **fields} if "type" in content else fields
+
+
+def _texts(node: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, str(was)) for name, was in node.items() if name != "class"]
 
 
 def from_json(content: Any, instead: Callable[[Mapping[str, Any]], Dataset] | None = None) -> Any:

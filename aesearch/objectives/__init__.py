@@ -6,7 +6,7 @@ Each is the reconstruction term rec = -log p(x | z) plus a regulariser:
 |---|---|
 | Reconstruction | 0 |
 | Sparse, KLSparse | weight sum |z|, weight KL(target || mean activation) |
-| Contractive | weight |dz/dx|^2 |
+| Contractive | weight sum_j |dz_j/dx|^2 / Var(z_j) |
 | VAE, BetaVAE | KL, beta KL |
 | FreeBits | beta sum_j max(nats, KL_j) |
 | AnnealedVAE | gamma |KL - C(t)| |
@@ -18,7 +18,20 @@ Each is the reconstruction term rec = -log p(x | z) plus a regulariser:
 
 from aesearch.bottlenecks import gaussian_kl
 from aesearch.objectives.deterministic import Contractive, KLSparse, Reconstruction, Sparse
-from aesearch.objectives.likelihoods import NLL, Likelihood, bernoulli_nll, gaussian_nll, laplace_nll, pixels
+from aesearch.objectives.likelihoods import (
+    FAMILIES,
+    NLL,
+    Family,
+    Likelihood,
+    Nll,
+    bernoulli_nll,
+    discretised_nll,
+    gaussian_nll,
+    laplace_nll,
+    logistic_nll,
+    pixels,
+    scaled_gaussian_nll,
+)
 from aesearch.objectives.matching import DIPVAE, WAE, InfoVAE, covariance, mmd
 from aesearch.objectives.objective import Adversarial, Objective, Step, kl, loss, reconstruction
 from aesearch.objectives.total_correlation import (
@@ -33,6 +46,7 @@ from aesearch.objectives.warmup import Cyclical, Linear, Warmup
 
 __all__ = [
     "DIPVAE",
+    "FAMILIES",
     "IWAE",
     "NLL",
     "VAE",
@@ -44,11 +58,13 @@ __all__ = [
     "Contractive",
     "Cyclical",
     "FactorVAE",
+    "Family",
     "FreeBits",
     "InfoVAE",
     "KLSparse",
     "Likelihood",
     "Linear",
+    "Nll",
     "Objective",
     "Reconstruction",
     "Sparse",
@@ -56,6 +72,7 @@ __all__ = [
     "Warmup",
     "bernoulli_nll",
     "covariance",
+    "discretised_nll",
     "gaussian_kl",
     "gaussian_nll",
     "importance_weighted",
@@ -63,9 +80,11 @@ __all__ = [
     "laplace_nll",
     "log_importance_weights",
     "log_marginals",
+    "logistic_nll",
     "loss",
     "mmd",
     "permute_codes",
     "pixels",
     "reconstruction",
+    "scaled_gaussian_nll",
 ]

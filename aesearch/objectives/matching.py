@@ -111,9 +111,12 @@ class InfoVAE(Objective):
 class WAE(Objective):
     """Wasserstein autoencoder: rec + weight * MMD(codes, p(z)).
 
-    The code is not random; its distribution over the data is brought to the prior.
+    The code is not random; its distribution over the data is brought to the prior. The paper's cost is the squared
+    error, summed over the pixels. Here rec is half of it with likelihood="gaussian", so weight = lambda / 2 is the
+    paper's loss; with another likelihood the cost is another. The authors' code has 0.05 times the squared error: there
+    weight = 10 lambda.
 
-    weight: of the MMD, at least 0.
+    weight: of the MMD, at least 0, in nats per image.
     Raises UserError for values out of range.
     Source: Tolstikhin, Bousquet, Gelly, Schoelkopf, "Wasserstein Auto-Encoders", ICLR 2018, algorithm 2.
     """

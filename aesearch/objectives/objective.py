@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aesearch.autoencoder import Output
-from aesearch.bottlenecks import Code, RandomCode
+from aesearch.bottlenecks import Bottleneck, Code, Gaussian, Plain, RandomCode
 from aesearch.errors import UserError, nearest
 from aesearch.objectives.likelihoods import NLL, Likelihood
 
@@ -46,8 +46,6 @@ class Objective(ABC):
 
     # True: the codes must be random. False: they must not be.
     variational: ClassVar[bool]
-    # The kind of code that the regulariser uses.
-    needs: ClassVar[type[Code]] = Code
     # True: the prior may be learned. False: the regulariser needs the standard normal in closed form.
     any_prior: ClassVar[bool] = False
     # True: the regulariser needs Step.reference.
@@ -63,6 +61,16 @@ class Objective(ABC):
         if self.likelihood not in NLL:
             raise UserError(f"unknown likelihood {self.likelihood!r}: {nearest(self.likelihood, NLL)}")
         self.check()
+
+    @property
+    def needs(self) -> type[Code]:
+        """Kind of code that the regulariser uses."""
+        return Code
+
+    @property
+    def usual_bottleneck(self) -> Bottleneck:
+        """Bottleneck of a configuration that names none."""
+        return Gaussian() if self.variational else Plain()
 
     @abstractmethod
     def check(self) -> None:

@@ -18,18 +18,23 @@ from aesearch.objectives.objective import Adversarial, Objective, Step, kl, must
 ESTIMATORS = ("weighted", "stratified")
 
 
-def log_importance_weights(batch: int, dataset_size: int, estimator: str, like: Tensor) -> Tensor:
+def log_importance_weights(
+    batch: int, dataset_size: int, estimator: str, like: Tensor, normalised: bool = True
+) -> Tensor:
     """Compute the log weight of image m in the estimate of q(z_i), (B, B).
 
     batch: B, the number of images in the batch.
     dataset_size: N, the number of images in the train split.
-    estimator: "weighted", minibatch-weighted sampling, gives each image 1 / (B N); "stratified" gives 1 / N to the
-    sample's own image, (N - M) / (N M) to one other and 1 / M to the rest, with M = B - 1, so that a row sums to 1.
+    estimator: "weighted", minibatch-weighted sampling, gives each image 1 / B; "stratified" gives 1 / N to the sample's
+    own image, (N - M) / (N M) to one other and 1 / M to the rest, with M = B - 1. So a row sums to 1.
     like: a tensor on the device where the weights are needed.
+    normalised: False gives each image 1 / (B N) under "weighted", as the paper does. Each estimate of log q is then too
+    low by log N, and that of TC too high by (L - 1) log N.
     Source: Chen et al., NeurIPS 2018, appendix C.
     """
     if estimator == "weighted" or batch == 1:
-        return torch.full((batch, batch), -math.log(batch * dataset_size), device=like.device)
+        size = batch if normalised else batch * dataset_size
+        return torch.full((batch, batch), -math.log(size), device=like.device)
     others = batch - 1
     size = max(dataset_size, batch)
     row = torch.full((batch,), 1 / others, device=like.device)
@@ -58,10 +63,12 @@ class BetaTCVAE(Objective):
     """Beta-TCVAE: rec + MI + beta TC + dimension-wise KL.
 
     MI is the mutual information of image and code, TC the total correlation of the units. The estimate of TC depends
-    on the batch size, so compare losses only at equal batch sizes.
+    on the batch size, so compare losses only at equal batch sizes. It is too high where the KL nears the log of the
+    batch size.
 
     beta: the weight of TC, at least 0.
     estimator: "weighted" (minibatch-weighted sampling, as in published results) or "stratified" (less biased).
+    normalised: False adds the constant (L - 1) log N to a weighted TC, as release 0.1.0 did; it changes no gradient.
     Raises UserError for values out of range.
     Source: Chen et al., "Isolating Sources of Disentanglement", NeurIPS 2018, eq. 4.
     """
@@ -69,6 +76,7 @@ class BetaTCVAE(Objective):
     beta: float = 6.0
     estimator: Literal["weighted", "stratified"] = "weighted"
     likelihood: Likelihood = "bernoulli"
+    normalised: bool = True
     variational: ClassVar[bool] = True
     needs: ClassVar[type[Code]] = GaussianCode
 
@@ -84,7 +92,7 @@ class BetaTCVAE(Objective):
         """
         code = output.code
         assert isinstance(code, GaussianCode)
-        weights = log_importance_weights(len(code.mean), step.dataset_size, self.estimator, code.mean)
+        weights = log_importance_weights(len(code.mean), step.dataset_size, self.estimator, code.mean, self.normalised)
         joint, product, _ = log_marginals(code.samples[0], code.mean, code.log_var, weights)
         return kl(output) + (self.beta - 1) * (joint - product)
 

@@ -232,7 +232,10 @@ class Record:
             path.replace(folder / name)
 
     def remark(self, text: str) -> None:
-        """Add a remark: what a person should know of the trial although it did not fail. Once is enough."""
+        """Add a remark: what a person should know of the trial although it did not fail.
+
+        One that is there is not added again.
+        """
         line = printable(text)
         if line not in self.remarks():
             with (self.folder / "remarks.txt").open("a") as file:

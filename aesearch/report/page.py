@@ -27,7 +27,8 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "whole": len(analysis.listed_trials) == len(analysis.results.trials),
         "cuts": words.cuts(analysis),
         "failures": words.failures(analysis),
-        "findings": words.findings(analysis),
+        "headlines": words.headlines(analysis),
+        "details": words.details(analysis),
         "figures": figures,
         "protocol": words.protocol(analysis),
     }

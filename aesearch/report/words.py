@@ -9,9 +9,11 @@ from aesearch.report.analysis import Analysis, number, shown_p
 from aesearch.report.certainty import certainty_of
 from aesearch.report.judged import judged_of
 from aesearch.report.limits import MOST_EXPLAINED, MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
+from aesearch.report.worth import gained_by_search, told_by_seeds
 from aesearch.statistics.components import LEVEL, Components, holm
 from aesearch.statistics.trends import Explained
 
+MOST_HEADLINES = 2  # parameters whose trends stand before the first figure
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 PROTOCOL = [
@@ -115,17 +117,29 @@ def cuts(analysis: Analysis) -> list[str]:
     return found
 
 
-def findings(analysis: Analysis) -> list[str]:
-    """Write the findings, one or two sentences each."""
+def headlines(analysis: Analysis) -> list[str]:
+    """Write the main findings, one or two sentences each.
+
+    They stand before the first figure, on one screen with it.
+    """
     if analysis.complete.empty:
         return ["No trial completed, so there is nothing to compare."]
+    told, _ = _movements(analysis)
+    return [*_bounds(analysis), _choice(analysis), *told[:MOST_HEADLINES], *_spreads(analysis)]
+
+
+def details(analysis: Analysis) -> list[str]:
+    """Write all other findings, one or two sentences each."""
+    if analysis.complete.empty:
+        return []
+    told, others = _movements(analysis)
     return [
-        *_bounds(analysis),
-        _choice(analysis),
-        *_movements(analysis),
+        *told[MOST_HEADLINES:],
+        *others,
         *_baselines(analysis),
-        *_spreads(analysis),
+        *told_by_seeds(analysis),
         *certainty_of(analysis).sentences(),
+        *gained_by_search(analysis),
         *_importances(analysis),
         *judged_of(analysis).spread(),
         *judged_of(analysis).agreements(),
@@ -194,8 +208,11 @@ def _choice(analysis: Analysis) -> str:
     )
 
 
-def _movements(analysis: Analysis) -> list[str]:
-    """Say how the headlines move with each numeric parameter."""
+def _movements(analysis: Analysis) -> tuple[list[str], list[str]]:
+    """Say how the headlines move with each numeric parameter.
+
+    Gives the sentences on parameters with a trend that is told from noise, and those on the others.
+    """
     numeric = [name for name in filter(analysis.is_numeric, analysis.parameters) if _values_of(analysis, name) > 2]
     swept = [name for name in numeric if name in analysis.main_parameters]
     pairs = {(name, metric): analysis.rank_correlation(name, metric) for name in swept for metric in analysis.headlines}
@@ -203,7 +220,8 @@ def _movements(analysis: Analysis) -> list[str]:
     # The main parameters are the most promising of all, so all count.
     tests = len(found) + (len(numeric) - len(swept)) * len(analysis.headlines)
     adjusted = dict(zip(found, holm([one.p for one in found.values()], tests), strict=True))
-    sentences = []
+    trends: list[str] = []
+    others: list[str] = []
     for parameter in swept:
         column = analysis.complete[f"param:{parameter}"].dropna().astype(float)
         low, high = column.nsmallest(max(1, len(column) // 4)).index, column.nlargest(max(1, len(column) // 4)).index
@@ -221,10 +239,11 @@ def _movements(analysis: Analysis) -> list[str]:
                 moves.append(f"{metric} {'rises' if one.rho > 0 else 'falls'} from {a} to {b} {rho}")
         if moves:
             ends = f"{number(column.min())} to {number(column.max())}"
-            sentences.append(
+            tells = any(adjusted.get((parameter, metric), 1.0) < LEVEL for metric in analysis.headlines)
+            (trends if tells else others).append(
                 f"As {parameter} rises ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
             )
-    return sentences
+    return trends, others
 
 
 def _values_of(analysis: Analysis, parameter: str) -> int:

@@ -79,7 +79,7 @@ class Detection(Score):
     def names(self) -> tuple[str, ...]:
         return ("auroc", "average_precision", "fpr_at_95_tpr", "elbo_auroc")
 
-    def names_for(self, objective: Objective) -> tuple[str, ...]:
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
         return tuple(name for name in self.names if objective.variational or name != "elbo_auroc")
 
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002

@@ -10,16 +10,15 @@ from torch import Tensor
 
 from aesearch.autoencoder import Autoencoder
 from aesearch.bottlenecks import RandomCode
-from aesearch.datasets import Dataset
+from aesearch.datasets import Dataset, is_picture
 from aesearch.errors import UserError
 from aesearch.metrics import bits_per_dimension
-from aesearch.objectives import NLL, Objective
+from aesearch.objectives import FAMILIES, NLL, Nll, Objective
 from aesearch.scores.score import Score, Trained, batches, drawn
 
 MOST_AT_ONCE = 2_000  # images that are decoded at a time
 
 
-@torch.no_grad()
 def importance_weights(
     model: Autoencoder,
     objective: Objective,
@@ -36,15 +35,34 @@ def importance_weights(
     generator: of the draws.
     label: (B,), the classes for a conditional model.
     """
-    known, relative = [], []
+    (known,), relative = _importance_weights(model, (NLL[objective.likelihood],), x, samples, generator, label)
+    return known, relative
+
+
+@torch.no_grad()
+def _importance_weights(
+    model: Autoencoder,
+    nlls: tuple[Nll, ...],
+    x: Tensor,
+    samples: int,
+    generator: torch.Generator,
+    label: Tensor | None,
+) -> tuple[list[Tensor], Tensor]:
+    """Compute -nll of each of ``nlls``, and log p(z) - log q(z | x).
+
+    Each is (S, B), of the same codes.
+    """
+    known: list[list[Tensor]] = [[] for _ in nlls]
+    relative = []
     at_once = max(1, MOST_AT_ONCE // len(x))
     for start in range(0, samples, at_once):
         shape = (min(at_once, samples - start), len(x), model.latent_dim)
         output = model(x, torch.randn(shape, generator=generator, device=x.device), label)
         assert isinstance(output.code, RandomCode)
-        known.append(torch.stack([-NLL[objective.likelihood](logits, x) for logits in output.logits]))
+        for nll, parts in zip(nlls, known, strict=True):
+            parts.append(torch.stack([-nll(logits, x) for logits in output.logits]))
         relative.append(output.code.log_p() - output.code.log_q())
-    return torch.cat(known), torch.cat(relative)
+    return [torch.cat(parts) for parts in known], torch.cat(relative)
 
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
@@ -68,7 +86,9 @@ class Likelihood(Score):
     images: number of images of the split, at most.
 
     log_likelihood_K: the importance-weighted bound.
-    bits_per_dim_K: minus that bound in bits per pixel and channel; less is better.
+    bits_per_dim_K: minus the bound of log P(x) in bits per pixel and channel, where P gives each of the 256 values of a
+    pixel the likelihood's mass within half a step of it; less is better, and it is never below 0. Rows of a table have
+    none, as their columns have no 256 values.
     rate: KL(q(z | x) || p(z)).
     distortion: -log p(x | z). Rate and distortion are means over the same codes, so that -(rate + distortion) is the
     evidence lower bound.
@@ -94,6 +114,9 @@ class Likelihood(Score):
     def names(self) -> tuple[str, ...]:
         return (f"log_likelihood_{self.samples}", f"bits_per_dim_{self.samples}", "rate", "distortion")
 
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
+        return self.names if is_picture(data.shape) else tuple(name for name in self.names if name != self.names[1])
+
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
         if not objective.variational:
             raise UserError(f"Likelihood needs a variational objective, such as VAE(), but got {objective}")
@@ -101,22 +124,27 @@ class Likelihood(Score):
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
         index = drawn(trained.index(split), self.images)
         generator: torch.Generator | None = None
-        bounds, rates, distortions = [], [], []
+        bounds, coded, rates, distortions = [], [], [], []
+        family = FAMILIES[trained.objective.likelihood]
         for part in batches(index, 100):
             x = trained.images(part)
             generator = generator or torch.Generator(x.device).manual_seed(trained.seed)
-            known, relative = importance_weights(
-                trained.model, trained.objective, x, self.samples, generator, trained.label_tensor(part)
+            (known, levels), relative = _importance_weights(
+                trained.model, (family.nll, family.levels_nll), x, self.samples, generator, trained.label_tensor(part)
             )
             bounds.append(importance_weighted_bound(known + relative))
+            coded.append(importance_weighted_bound(levels + relative))
             rates.append(-relative.mean(0))
             distortions.append(-known.mean(0))
         bound = float(torch.cat(bounds).double().mean())
         dimensions = math.prod(trained.model.shape)
         values = (
             bound,
-            bits_per_dimension(-bound, dimensions),
+            bits_per_dimension(-float(torch.cat(coded).double().mean()), dimensions),
             float(torch.cat(rates).double().mean()),
             float(torch.cat(distortions).double().mean()),
         )
-        return dict(zip(self.names, values, strict=True))
+        found = dict(zip(self.names, values, strict=True))
+        if not is_picture(trained.model.shape):
+            del found[self.names[1]]
+        return found

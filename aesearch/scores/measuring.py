@@ -19,9 +19,8 @@ def measure(scores: Sequence[Score | Comparison], replicas: Sequence[Trained]) -
                 values = score.compare(replicas, split)
             else:
                 each = [score.measure(replica, split) for replica in replicas]
-                names = score.names_for(replicas[0].objective)
-                values = {name: tuple(one[name] for one in each) for name in names}
-            found |= {f"{split}/{name}": tuple(map(float, each)) for name, each in values.items()}
+                values = {name: tuple(one[name] for one in each) for name in score.names if name in each[0]}
+            found |= {f"{split}/{name}": tuple(map(float, values[name])) for name in score.names if name in values}
     return found
 
 

@@ -172,11 +172,8 @@ class Score(ABC):
     def names(self) -> tuple[str, ...]:
         """Names of the metrics, without a split."""
 
-    def names_for(self, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
-        """Names of those metrics that a model of ``objective`` has.
-
-        They are all, unless a score says otherwise.
-        """
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
+        """Names of the metrics that a model of this data and objective has."""
         return self.names
 
     @abstractmethod
@@ -185,4 +182,4 @@ class Score(ABC):
 
     @abstractmethod
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        """Measure a value for each of ``names`` on a split."""
+        """Measure a value for each of ``names_for`` the data and objective."""

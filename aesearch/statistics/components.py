@@ -13,6 +13,7 @@ from scipy.stats import t as student
 Values = NDArray[np.float64]
 
 LEVEL = 0.05  # of tests: a p-value from which on a difference is not told from noise
+POWER = 0.8  # of tests that are planned: the chance that they tell a difference that is there
 MOST_SEEDS = 100_000
 
 
@@ -104,7 +105,7 @@ def pooled_deviation(values: Sequence[Values]) -> float:
     return float(np.sqrt(squares / freedom)) if freedom else float("nan")
 
 
-def power(seeds: int, difference: float, deviation: float, alpha: float = 0.05) -> float:
+def power(seeds: int, difference: float, deviation: float, alpha: float = LEVEL) -> float:
     """Compute how often a t test of two settings would tell their difference.
 
     seeds: of each of the two settings, at least 2.
@@ -120,7 +121,7 @@ def power(seeds: int, difference: float, deviation: float, alpha: float = 0.05) 
     return float(nct.sf(critical, freedom, shift) + np.nan_to_num(nct.cdf(-critical, freedom, shift)))
 
 
-def seeds_needed(difference: float, deviation: float, wanted: float = 0.8, alpha: float = 0.05) -> float:
+def seeds_needed(difference: float, deviation: float, wanted: float = POWER, alpha: float = LEVEL) -> float:
     """Find the seeds per setting with which a t test tells a difference.
 
     difference: between the true means of two settings. deviation: over seeds.
@@ -141,6 +142,20 @@ def seeds_needed(difference: float, deviation: float, wanted: float = 0.8, alpha
         middle = (low + high) // 2
         low, high = (low, middle) if power(middle, difference, deviation, alpha) >= wanted else (middle, high)
     return high
+
+
+def smallest_told(seeds: int, deviation: float, wanted: float = POWER, alpha: float = LEVEL) -> float:
+    """Find the smallest difference between two settings that a t test tells.
+
+    seeds: of each of the two settings, at least 2. deviation: over seeds.
+    wanted: power, the chance that the test tells them apart. alpha: level of the test.
+    """
+    if not deviation > 0:
+        return 0.0
+    most = 1.0
+    while power(seeds, most, 1.0, alpha) < wanted:
+        most *= 2
+    return deviation * float(brentq(lambda difference: power(seeds, difference, 1.0, alpha) - wanted, 0.0, most))
 
 
 def holm(p: Sequence[float], tests: int = 0) -> list[float]:

@@ -22,6 +22,8 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     # All combinations of a grid are enqueued before the search, so this sampler is never asked.
     "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
+# Trials that a sampler draws at random before it learns from them; Optuna's defaults.
+FIRST_RANDOM = {"tpe": 10, "gp": 10, "nsga2": 50}
 PROBES = 64
 MOST_COMBINATIONS = 10_000
 

@@ -60,6 +60,8 @@ def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
     """
     for number, cohort in enumerate(cohorts):
         own = {name.split("/", 1)[1]: t for name, t in state.items() if name.startswith(f"{number}/")}
+        if "progress" in own:  # release 0.1.0 kept it instead of the steps
+            own["done"] = (own["progress"].double() * cohort.steps).round().long()
         live = _tensors(cohort)
         if not live.keys() <= own.keys() or any(own[name].shape != tensor.shape for name, tensor in live.items()):
             raise ValueError("the checkpoint is of another configuration, other replicas or another kind of device")
@@ -78,9 +80,9 @@ def resume(cohorts: list[Cohort], state: Mapping[str, Tensor]) -> None:
 def _tensors(cohort: Cohort) -> dict[str, Tensor]:
     """List the tensors that are restored in place, by name.
 
-    These are weights and buffers, the best weights, and the progress. They share memory with the cohort.
+    These are weights and buffers, the best weights, and the number of steps. They share memory with the cohort.
     """
-    found = {"progress": cohort.progress} | {f"best/{name}": tensor for name, tensor in cohort.best.items()}
+    found = {"done": cohort.done} | {f"best/{name}": tensor for name, tensor in cohort.best.items()}
     for module in cohort.replicas.modules:
         found |= {f"module/{module}/{name}": tensor for name, tensor in cohort.replicas.state(module).items()}
     return found

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Bottleneck, Gaussian, Plain
+from aesearch.bottlenecks import Bottleneck, Gaussian
 from aesearch.corruptions import Corruption, GaussianNoise
 from aesearch.datasets import Dataset, is_picture
 from aesearch.errors import UserError, nearest
 from aesearch.networks import Network
-from aesearch.objectives import Objective, Sparse, Warmup
+from aesearch.objectives import FAMILIES, Objective, Sparse, Warmup
 from aesearch.protocols import Protocol, epoch
 from aesearch.scores import CodeScore, Comparison, Disentanglement, Score, check_declared
 
@@ -128,9 +128,9 @@ class TrainConfig:
             wanted = "Gaussian()" if objective.variational else "Plain() or VectorQuantized()"
             raise UserError(f"{kind} needs a bottleneck of {wanted}, but got {code}")
         if not issubclass(code.makes, objective.needs):
-            raise UserError(
-                f"{kind} needs {objective.needs.kind}, but got {code}; write bottleneck=Gaussian(), or VAE() or IWAE()"
-            )
+            usual = f"bottleneck={type(objective.usual_bottleneck).__name__}()"
+            others = ", or VAE() or IWAE()" if objective.variational else ""
+            raise UserError(f"{kind} needs {objective.needs.kind}, but got {code}; write {usual}{others}")
         if self.noise_factor and self.corruption:
             raise UserError(
                 f"noise_factor={self.noise_factor} and corruption={self.corruption} exclude each other; "
@@ -138,8 +138,9 @@ class TrainConfig:
             )
         if self.conditional and not self.data.classes:
             raise UserError(f"conditional=True needs data with labels, such as MNIST(), but got {self.data}")
-        if objective.likelihood == "bernoulli" and not is_picture(self.data.shape):
-            raise UserError(f'a table needs likelihood="gaussian" or "laplace", but got {objective}')
+        if FAMILIES[objective.likelihood].pictures and not is_picture(self.data.shape):
+            *some, last = (f'"{name}"' for name, family in FAMILIES.items() if not family.pictures)
+            raise UserError(f"a table needs likelihood={', '.join(some)} or {last}, but got {objective}")
         if self.network.stateful and objective.differentiates:
             raise UserError(f"{kind} needs a network without batch norm or dropout, but got {self.network}")
         if isinstance(code, Gaussian) and code.prior:
@@ -189,7 +190,7 @@ class TrainConfig:
     @property
     def code(self) -> Bottleneck:
         """Bottleneck: the one given, or the objective's default."""
-        return self.bottleneck or (Gaussian() if self.objective.variational else Plain())
+        return self.bottleneck or self.objective.usual_bottleneck
 
     @property
     def corrupts(self) -> Corruption | None:
@@ -199,7 +200,8 @@ class TrainConfig:
     def build(self) -> Autoencoder:
         """Build the untrained model, with weights from torch's global generator."""
         classes = len(self.data.classes) if self.conditional else 0
-        return Autoencoder(self.network, self.data.shape, self.latent_dim, self.code, classes)
+        scale = FAMILIES[self.objective.likelihood].scale
+        return Autoencoder(self.network, self.data.shape, self.latent_dim, self.code, classes, scale)
 
     def metric_names(self) -> list[str]:
         """List the metrics of each epoch, without their split."""
@@ -214,7 +216,10 @@ class TrainConfig:
             names.append("sparsity")
         return names + [name for monitor in self.monitored for name in monitor.names]
 
+    def _names(self, score: Score | Comparison) -> tuple[str, ...]:
+        return score.names_for(self.data, self.objective) if isinstance(score, Score) else score.names
+
     def final_names(self, split: str) -> list[str]:
         """List all metrics of the kept weights on ``split``, without their split."""
-        scored = [name for score in self.scores if split in score.splits for name in score.names]
+        scored = [name for score in self.scores if split in score.splits for name in self._names(score)]
         return self.metric_names() + scored

@@ -38,8 +38,23 @@ class Migration(NamedTuple):
     change: Callable[[Node], Node]
 
 
+# What classes did before they had a field for it.
+NUMBERS = {
+    "KLSparse": {"decoded": "'logit'"},
+    "BetaTCVAE": {"normalised": "False"},
+    "Contractive": {"normalised": "False"},
+    "VampPrior": {"bounded": "False"},
+}
 # In order: each makes the next format from the one before. None is removed once a release has written its format.
-MIGRATIONS: tuple[Migration, ...] = ()
+# A change depends on names alone: it is also called with the names of fields in place of their values.
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "KLSparse.decoded, BetaTCVAE.normalised, Contractive.normalised and VampPrior.bounded are new",
+        "0.1.0",
+        "their numbers changed",
+        lambda node: node | {n: was for n, was in NUMBERS.get(str(node["class"]), {}).items() if n not in node},
+    ),
+)
 # Format 1, of release 0.1.0, had no descriptions, but reprs or hashes of them: see first_format.
 DESCRIBED = 2
 # The format that this release writes.

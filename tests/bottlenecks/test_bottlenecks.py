@@ -3,9 +3,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Code, Gaussian, GaussianCode, Plain, VampPrior, VectorQuantized, gaussian_log_density
+from aesearch.bottlenecks import (
+    Code,
+    Gaussian,
+    GaussianCode,
+    Plain,
+    Sigmoid,
+    VampPrior,
+    VectorQuantized,
+    gaussian_log_density,
+)
 from aesearch.errors import UserError
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, gaussian_kl, kl
@@ -60,6 +70,30 @@ def test_an_ema_codebook_settles_on_the_means_of_its_clusters():
     assert book.use.tolist() == pytest.approx([1] * 4, abs=0.2)
 
 
+def test_an_ema_codebook_has_smoothed_counts():
+    """Counts N and sums m are averaged, and e = m / N~ with N~ = (N + c) n / (n + K c): Laplace smoothing."""
+    book, K, c = codebook(dim=2, codes=5), 5, 1e-5
+    with torch.no_grad():
+        book.vectors[4], book.use[4] = 1e3, 1e-5  # which no output chooses
+    n = 4 * 9  # outputs of a batch
+    counts = book.use * n / K
+    smoothed = (counts + c) * n / (n + K * c)
+    sums = book.vectors * smoothed[:, None]
+    for seed in range(800):
+        torch.manual_seed(seed)
+        features = torch.randn(4, 2, 3, 3)
+        z = features.movedim(1, -1).flatten(0, 2)
+        hits = F.one_hot(torch.cdist(z, book.vectors).argmin(1), K).float()
+        book(features, torch.zeros(1, 4, 2))
+        counts = 0.99 * counts + 0.01 * hits.sum(0)
+        sums = 0.99 * sums + 0.01 * hits.T @ z
+        smoothed = (counts + c) * n / (n + K * c)
+        torch.testing.assert_close(book.vectors, sums / smoothed[:, None], rtol=2e-3, atol=1e-3)
+        if seed == 99:
+            assert 0 < counts[4] < 1e-3, "it was not chosen so far"
+    assert book.vectors[4].abs().max() < 3, "smoothing brings it back to where outputs are"
+
+
 def test_evaluation_leaves_the_codebook_alone():
     book = codebook(revive=0.05).eval()
     before = {name: tensor.clone() for name, tensor in book.state_dict().items()}
@@ -99,6 +133,42 @@ def test_the_vamp_prior_is_its_mean_pseudo_posterior():
     ).mean(0)
     torch.testing.assert_close(output.code.log_prior, density.log())
     assert all(name in dict(model.named_parameters()) for name in ("pseudo_inputs",))
+
+
+@pytest.mark.parametrize(
+    ("shape", "bounded", "clipped"), [((1, 4, 4), True, True), ((1, 4, 4), False, False), ((1, 1, 6), True, False)]
+)
+def test_pseudo_inputs_are_images_as_pixels_are(shape, bounded, clipped):
+    """They have no gradient beyond the range of pixels, and rows of a table have no such range."""
+    torch.manual_seed(0)
+    model = Autoencoder(MLP((8,)), shape, 2, Gaussian(VampPrior(2, bounded)))
+    inside = Autoencoder(MLP((8,)), shape, 2, Gaussian(VampPrior(2, bounded=False)))
+    with torch.no_grad():
+        model.pseudo_inputs[0] = 1.5
+        model.pseudo_inputs[1] = -0.5
+    inside.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        inside.pseudo_inputs.clamp_(0, 1)
+    x, noise = torch.rand(3, *shape), torch.randn(2, 3, 2)
+    log_prior = model(x, noise).code.log_prior
+    same = torch.equal(log_prior, inside(x, noise).code.log_prior)
+    drawn = model.from_prior(noise[0], torch.arange(3))
+    assert same == torch.equal(drawn, inside.from_prior(noise[0], torch.arange(3))) == clipped
+    log_prior.sum().backward()
+    assert (model.pseudo_inputs.grad.abs().max() == 0) == clipped
+
+
+def test_a_sigmoid_code_is_decoded_as_it_is_encoded():
+    torch.manual_seed(0)
+    model = Autoencoder(MLP((8,)), (1, 4, 4), 3, Sigmoid())
+    x = 50 * torch.randn(40, 1, 4, 4)
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    code = model(x, torch.zeros(1, 40, 3), decode_mean=True).code
+    assert 0 <= code.mean.min() < 0.1 < 0.9 < code.mean.max() <= 1
+    assert torch.equal(seen[0], code.mean)
+    assert torch.equal(model.encode(x), code.mean)
+    assert torch.equal(code.samples[0], code.mean)
 
 
 def test_the_kl_to_a_vamp_prior_is_estimated_from_the_samples():

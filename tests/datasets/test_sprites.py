@@ -4,12 +4,16 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from helpers.small import TINY
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from aesearch.datasets import Data, Sprites, contents_checked, forget
+from aesearch.datasets.sprites import SHAPES
 from aesearch.errors import UserError
 
 
@@ -43,7 +47,10 @@ def test_x_moves_right_and_y_down_within_the_middle_half():
         assert centroid(grid[0, 0, 0, x, y]) == pytest.approx((16.5 + x, 16.5 + y), abs=0.02)
 
 
-@pytest.mark.parametrize(("shape", "area"), [("square", 2 * 16**2), ("ellipse", math.pi * 16**2 / 2)])
+AREAS = {"square": 2.0, "ellipse": math.pi / 2, "triangle": 0.9, "corner": 0.6 * 1.44 + 0.7 * 0.6}
+
+
+@pytest.mark.parametrize(("shape", "area"), [(shape, area * 16**2) for shape, area in AREAS.items()])
 @pytest.mark.parametrize("orientation", [0, 3, 7])
 def test_the_area_is_that_of_the_shape_at_every_orientation(shape, area, orientation):
     sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=10, positions=2)
@@ -61,13 +68,23 @@ def test_edges_are_grey_and_scales_run_from_half_to_whole():
     assert areas == pytest.approx([0.25, 0.5625, 1], rel=0.02)
 
 
-@pytest.mark.parametrize("shape", ["square", "ellipse", "heart"])
+@pytest.mark.parametrize("shape", list(SHAPES))
 def test_no_sprite_is_cut_off_at_the_border(shape):
     sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=40, positions=32)
     grid = np.zeros((1, 1, 40, 32, 32, 64, 64), np.uint8)
     sprites.render(grid)
     areas = grid[0, 0][:, [0, 15, 31]][:, :, [0, 15, 31]].sum((3, 4), dtype=np.int64)
     np.testing.assert_array_equal(areas, areas[:, 1:2, 1:2].repeat(3, 1).repeat(3, 2))
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize("orientation", range(7))
+def test_a_shape_turns_about_its_centre_of_mass(shape, orientation):
+    sprites = Sprites(resolution=64, shapes=(shape,), scales=1, orientations=7, positions=2)
+    grid = np.zeros((1, 1, 7, 2, 2, 64, 64), np.uint8)
+    sprites.render(grid)
+    # Of the heart it is 0.035 of the radius away.
+    assert centroid(grid[0, 0, orientation, 0, 1]) == pytest.approx((16.5, 47.5), abs=0.6)
 
 
 def test_positions_between_pixels_are_drawn_there():
@@ -78,12 +95,73 @@ def test_positions_between_pixels_are_drawn_there():
     assert np.diff(xs) == pytest.approx(np.full(31, 0.5), abs=0.02)
 
 
+@pytest.mark.parametrize(("across", "down"), [(16, 6), (3, 8), (1, 12)])
+def test_x_and_y_may_have_ranges_of_their_own(across, down, tmp_path):
+    sprites = Sprites(resolution=64, shapes=("ellipse",), scales=1, orientations=1, positions=(across, down))
+    assert (sprites.factor_sizes["x"], sprites.factor_sizes["y"]) == (across, down)
+    grid = np.zeros((1, 1, 1, across, down, 64, 64), np.uint8)
+    sprites.render(grid)
+    step = 31 / (max(across, down) - 1)
+    for x, y in [(0, 0), (across - 1, 0), (across // 2, down - 1)]:
+        expected = [32 + step * (place - (count - 1) / 2) for place, count in ((x, across), (y, down))]
+        assert centroid(grid[0, 0, 0, x, y]) == pytest.approx(expected, abs=0.09)
+    if across == 16:
+        assert Sprites(64, ("heart",), 1, 1, (4, 3)).load(tmp_path).images.shape == (12, 1, 64, 64)
+
+
+def test_one_number_of_positions_is_two_equal_ones():
+    one, two = (Sprites(resolution=16, scales=2, orientations=2, positions=p) for p in (5, (5, 5)))
+    first, second = (np.zeros((3, 2, 2, 5, 5, 16, 16), np.uint8) for _ in range(2))
+    one.render(first)
+    two.render(second)
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_quarter_turn_of_a_square_is_the_same_image():
     sprites = Sprites(resolution=32, shapes=("square",), scales=1, orientations=4, positions=2)
     grid = np.zeros((1, 1, 4, 2, 2, 32, 32), np.uint8)
     sprites.render(grid)
     for turned in (1, 2, 3):
         assert np.abs(grid[0, 0, turned].astype(int) - grid[0, 0, 0]).max() <= 1
+
+
+@given(
+    resolution=st.integers(8, 40),
+    shapes=st.lists(st.sampled_from(list(SHAPES)), min_size=1, max_size=3, unique=True).map(tuple),
+    scales=st.integers(1, 4),
+    orientations=st.integers(1, 12),
+    positions=st.integers(1, 6),
+)
+@settings(max_examples=60)
+def test_all_images_differ_or_the_grid_is_refused(resolution, shapes, scales, orientations, positions):
+    assume(len(shapes) * scales * orientations * positions**2 >= 10)
+    sprites = Sprites(resolution, shapes, scales, orientations, positions)
+    grid = np.zeros((*sprites.factor_sizes.values(), resolution, resolution), np.uint8)
+    sprites.render(grid)
+    n = math.prod(sprites.factor_sizes.values())
+    distinct = len({image.tobytes() for image in grid.reshape(n, -1)})
+    with TemporaryDirectory() as folder:
+        if distinct < n:
+            with pytest.raises(UserError, match=f"but {n - distinct} of {n} equal an earlier one, such as that of "):
+                sprites.load(Path(folder))
+            assert not list(Path(folder).rglob("*.npy"))
+            return
+        data = sprites.load(Path(folder))
+    splits = [{data.images[i].tobytes() for i in index} for index in (data.train, data.val, data.test)]
+    assert sum(map(len, splits)) == n == len(set.union(*splits))
+
+
+@pytest.mark.parametrize("resolution", [16, 24, 32, 48, 64])
+@pytest.mark.parametrize("orientations", [1, 2, 8, 40])
+def test_default_shapes_differ_at_every_turn(resolution, orientations, tmp_path):
+    Sprites(resolution=resolution, scales=3, orientations=orientations, positions=2).load(tmp_path)
+
+
+@pytest.mark.parametrize(("shape", "orientations", "first"), [("square", 8, 2), ("ellipse", 6, 3)])
+def test_shapes_that_a_part_of_a_turn_repeats(shape, orientations, first, tmp_path):
+    with pytest.raises(UserError, match=f"such as that of {shape} at orientation 0 and {first}; take a higher"):
+        Sprites(32, (shape,), 1, orientations, 4).load(tmp_path)
+    Sprites(32, (shape,), 1, orientations - 1, 4).load(tmp_path)
 
 
 def test_splits_are_disjoint_complete_and_fixed(tiny: Data, tmp_path: Path):
@@ -98,7 +176,7 @@ def test_splits_are_disjoint_complete_and_fixed(tiny: Data, tmp_path: Path):
 def test_a_second_load_reads_the_cache(tmp_path: Path):
     TINY.load(tmp_path)
     [cache] = (tmp_path / "sprites").glob("*.npy")
-    assert cache.name.startswith("v1-16px-")
+    assert cache.name.startswith("v2-16px-")
     before = cache.stat().st_mtime_ns
     TINY.load(tmp_path)
     assert cache.stat().st_mtime_ns == before
@@ -110,7 +188,11 @@ def test_a_second_load_reads_the_cache(tmp_path: Path):
     [
         ({"shapes": ("sqare",)}, "did you mean square"),
         ({"resolution": 4}, "at least 8"),
+        ({"shapes": ("heart", "heart")}, "shapes must differ"),
         ({"scales": 0}, "scales must be at least 1"),
+        ({"positions": 0}, "positions must be a number, or two for x and y, each at least 1, but got positions=0"),
+        ({"positions": (4, 0)}, "but got positions=.4, 0."),
+        ({"positions": (4, 4, 4)}, "but got positions=.4, 4, 4."),
         ({"shapes": ("square",), "scales": 1, "orientations": 1, "positions": 3}, "at least 10 images"),
     ],
 )

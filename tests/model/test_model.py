@@ -19,10 +19,22 @@ from aesearch.errors import UserError
 from aesearch.model import Model, from_json, load_model, restore, save_grid, save_model, to_json, traversals
 from aesearch.model.artifacts import save_artifacts
 from aesearch.networks import MLP, Burgess, Conv, ResNet
-from aesearch.objectives import IWAE, VAE, WAE, BetaVAE, Cyclical, FactorVAE, Reconstruction, Sparse
+from aesearch.objectives import (
+    IWAE,
+    VAE,
+    WAE,
+    BetaVAE,
+    Contractive,
+    Cyclical,
+    FactorVAE,
+    KLSparse,
+    Reconstruction,
+    Sparse,
+)
 from aesearch.protocols import chen, epoch
 from aesearch.scores import PCA, UDR, Denoising, Detection, Disentanglement, Likelihood
 from aesearch.train import Result, TrainConfig
+from aesearch.use.program import export_program
 
 CONFIG = TrainConfig(TINY, MLP((8,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2)
 
@@ -88,6 +100,76 @@ def test_a_saved_model_gives_the_same_output(tmp_path, tiny, objective, network)
         "reconstructions.png",
         "traversals.png",
     }
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian_global", "gaussian_pixel", "logistic"])
+@pytest.mark.parametrize("network", [MLP((8,)), Conv((4,))])
+def test_a_model_with_a_scale_is_saved_and_used(tmp_path, tiny, likelihood, network):
+    config = TrainConfig(TINY, network, 3, VAE(likelihood), replicas=2)
+    save_artifacts(tmp_path, config, result(config), tiny)
+    loaded, images = load_model(tmp_path), np.array(tiny.images[:5])
+    assert loaded.config == config
+    for items in (loaded.reconstruct(images), loaded.sample(5), loaded.sample(5, prior="mixture")):
+        assert items.shape == (5, 1, 16, 16)
+        assert likelihood != "logistic" or (items.min() >= 0 and items.max() <= 1)
+    assert {name: values.shape for name, values in loaded.score(images).items()} == {"error": (5,), "elbo": (5,)}
+    (tmp_path / "exported").mkdir()
+    export_program(loaded, tmp_path / "exported" / "model.pt2")
+    program = torch.export.load(tmp_path / "exported" / "model.pt2").module()
+    codes, rebuilt = program(torch.from_numpy(images).float() / 255)
+    np.testing.assert_allclose(codes.detach(), loaded.encode(images), atol=1e-5)
+    np.testing.assert_allclose(rebuilt.detach(), loaded.reconstruct(images), atol=1e-5)
+
+
+def test_bounded_codes_stay_bounded_in_use(tmp_path, tiny):
+    """A mixture of Gaussians and a traversal go beyond the codes of val."""
+    config = TrainConfig(TINY, MLP((8,)), 3, KLSparse(), replicas=2)
+    save_artifacts(tmp_path, config, result(config), tiny)
+    loaded, images, seen = load_model(tmp_path), np.array(tiny.images[:5]), []
+    loaded.network.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loaded.sample(50, prior="mixture")
+    traversals(loaded, images)
+    loaded.decode(np.array([[-3.0, 0.25, 3.0]], np.float32))
+    assert min(map(torch.min, seen)) >= 0
+    assert max(map(torch.max, seen)) <= 1
+    assert seen[-1].tolist() == [[0.0, 0.25, 1.0]]
+    codes = loaded.encode(images)
+    assert 0 < codes.min() < codes.max() < 1
+
+
+OF_BEFORE = [
+    (TrainConfig(TINY, MLP((8,)), 3, KLSparse(decoded="logit")), "objective", "decoded"),
+    (TrainConfig(TINY, MLP((8,)), 3, Contractive(normalised=False)), "objective", "normalised"),
+    (TrainConfig(TINY, MLP((8,)), 3, VAE(), Gaussian(VampPrior(4, bounded=False))), "bottleneck", "bounded"),
+]
+
+
+@pytest.mark.parametrize(("config", "of", "field"), OF_BEFORE, ids=lambda value: str(value).split("(")[0])
+def test_an_older_model_does_what_it_did(tmp_path, tiny, config, of, field):
+    """Its configuration lacks the field, whose default does something else today."""
+    larger = 20 if of == "objective" else 1
+    trained = {name: tensor * (3 if name == "pseudo_inputs" else larger) for name, tensor in weights(config).items()}
+    save_model(tmp_path, config, trained)
+    content = json.loads((tmp_path / "config.json").read_text())
+    del content["format"]
+    node = content[of] if of == "objective" else content[of]["prior"]
+    del node[field]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    loaded = load_model(tmp_path)
+    assert loaded.config == config
+    images = np.array(tiny.images[:9])
+    codes = loaded.encode(images)
+    if of == "objective":
+        assert codes.min() < 0 or codes.max() > 1, "no sigmoid is before the decoder"
+    else:
+        assert loaded.network.pseudo_inputs.max() > 1
+        features = loaded.network.encoder(loaded.network.pseudo_inputs).chunk(2, dim=1)[0]
+        drawn = loaded.network.from_prior(torch.zeros(4, 3), torch.arange(4))
+        torch.testing.assert_close(drawn, features)
+    for wrong in (1, 99, "3", True, None):
+        (tmp_path / "config.json").write_text(json.dumps(content | {"format": wrong}))
+        with pytest.raises(UserError, match=r"format of config.json must be from 2 to \d+, but is"):
+            load_model(tmp_path)
 
 
 def test_types_that_are_not_ours_are_never_made(tmp_path):

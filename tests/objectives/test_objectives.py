@@ -8,10 +8,11 @@ from torch.distributions import Bernoulli, Laplace, MultivariateNormal, Normal, 
 from torch.nn import functional as F
 
 from aesearch.autoencoder import Output
-from aesearch.bottlenecks import Code, GaussianCode
+from aesearch.bottlenecks import BoundedCode, Code, GaussianCode
 from aesearch.errors import UserError
 from aesearch.objectives import (
     DIPVAE,
+    FAMILIES,
     IWAE,
     NLL,
     VAE,
@@ -37,11 +38,13 @@ from aesearch.objectives import (
     laplace_nll,
     log_importance_weights,
     log_marginals,
+    logistic_nll,
     loss,
     mmd,
     permute_codes,
     pixels,
     reconstruction,
+    scaled_gaussian_nll,
 )
 
 
@@ -117,6 +120,8 @@ def test_the_other_likelihoods_are_those_of_torch_distributions(output, target, 
 
 @pytest.mark.parametrize("likelihood", NLL)
 def test_each_loss_is_its_line_of_the_table(output, target, likelihood):
+    if FAMILIES[likelihood].scale != "none":
+        output = output._replace(logits=torch.cat([output.logits, -output.logits], dim=2))
     step = moment(output)
     rec = loss(Reconstruction(likelihood), output, target, step)
     kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
@@ -136,16 +141,123 @@ def test_a_weight_scales_the_regulariser_and_no_penalty(output, target):
     torch.testing.assert_close(loss(VAE(), penalised, target, step, 0.0), rec + torch.arange(6.0))
 
 
+def everything(outputs, nll):
+    """Give the 256 probabilities of each pixel, (256, pixels)."""
+    flat = outputs.flatten(2).movedim(2, 0)[..., None, None]  # (pixels, 1, channels, 1, 1)
+    flat = flat.flatten(0, 1)
+    rows = [nll(flat, torch.full((len(flat), 1, 1, 1), k / 255)) for k in range(256)]
+    return torch.stack(rows).neg().exp()
+
+
+SHARP = torch.tensor([-9.0, -5.0, -3.0, -1.0, 0.0, 2.0])  # raw log scales, from a hundredth of a step to 7
+WHERE = torch.tensor([-3.0, -0.2, 0.0, 0.5, 0.5021, 0.998, 1.0, 2.0])
+
+
+def grid():
+    """Give decoder outputs (1, 2, 6, 8) of all pairs of a mean and a raw log scale."""
+    return torch.stack(torch.meshgrid(SHARP, WHERE, indexing="ij")).flip(0)[None]
+
+
+@pytest.mark.parametrize("likelihood", [name for name in FAMILIES if name != "bernoulli"])
+def test_the_256_probabilities_of_a_pixel_sum_to_one(likelihood):
+    family = FAMILIES[likelihood]
+    outputs = grid() if family.scale != "none" else grid()[:, :1]
+    chances = everything(outputs, family.levels_nll)
+    torch.testing.assert_close(chances.sum(0), torch.ones_like(chances[0]), rtol=1e-4, atol=0)
+    assert (chances <= 1 + 1e-6).all(), "so bits per dimension are never below 0"
+
+
+def test_a_level_has_the_mass_around_it():
+    from torch.distributions import AffineTransform, SigmoidTransform, TransformedDistribution, Uniform
+
+    mean, scale, x = torch.tensor(0.4), torch.tensor(0.07), torch.tensor([0.0, 1.0, 97.0, 180.0, 254.0, 255.0]) / 255
+    logistic = TransformedDistribution(
+        Uniform(torch.tensor(0.0), torch.tensor(1.0)), [SigmoidTransform().inv, AffineTransform(mean, scale)]
+    )
+    for density, likelihood, least in (
+        (Normal(mean, scale), "gaussian_global", -6),
+        (logistic, "logistic", -7),
+    ):
+        raw = least + torch.log(torch.expm1(scale.log() - least))
+        outputs = torch.stack([mean, raw]).view(1, 2, 1, 1).expand(6, 2, 1, 1)
+        upper = torch.where(x < 1, density.cdf((x + 0.5 / 255).clamp(max=1)), 1.0)
+        lower = torch.where(x > 0, density.cdf((x - 0.5 / 255).clamp(min=0)), 0.0)
+        found = FAMILIES[likelihood].levels_nll(outputs, x.view(6, 1, 1, 1)).neg().exp()
+        torch.testing.assert_close(found.float(), upper - lower, rtol=2e-2, atol=1e-6)
+    interior = torch.tensor([97.0]).view(1, 1, 1, 1) / 255
+    for likelihood in ("gaussian", "laplace"):
+        family, at = FAMILIES[likelihood], torch.tensor([0.1]).view(1, 1, 1, 1)
+        nats = (family.levels_nll(at, interior) - family.nll(at, interior)).item()
+        assert nats == pytest.approx(math.log(255), abs=1e-3), "a density on [0, 1] is 8 bits below a probability"
+
+
+def test_the_best_global_scale_is_the_rmse():
+    torch.manual_seed(0)
+    mean, x = torch.rand(6, 3, 5, 5), torch.rand(6, 3, 5, 5)
+    best = (x - mean).square().mean().sqrt()
+    raw = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([raw], line_search_fn="strong_wolfe")
+
+    def of():
+        optimizer.zero_grad()
+        total = scaled_gaussian_nll(torch.cat([mean, raw.expand_as(mean)], dim=1), x).mean()
+        total.backward()
+        return total
+
+    for _ in range(5):
+        optimizer.step(of)
+    log_scale = -6 + F.softplus(raw + 6)
+    assert log_scale.exp().item() == pytest.approx(best.item(), rel=1e-3)
+    least = math.prod(x.shape[1:]) * (0.5 + math.log(best) + 0.5 * math.log(2 * math.pi))
+    assert of().item() == pytest.approx(least, rel=1e-4)
+    exact = -Normal(mean, best).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(
+        scaled_gaussian_nll(torch.cat([mean, raw.detach().expand_as(mean)], dim=1), x), exact, rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian_global", "gaussian_pixel", "logistic"])
+def test_scaled_likelihoods_hold_at_extremes(likelihood):
+    outputs = torch.tensor([[-300.0, -1e3], [0.0, -1e3], [300.0, 20.0], [1.0, -50.0]]).view(4, 2, 1, 1)
+    outputs.requires_grad_(True)
+    for target in (0.0, 0.5, 1.0):
+        total = NLL[likelihood](outputs, torch.full((4, 1, 1, 1), target))
+        assert total.isfinite().all()
+        total.sum().backward()
+        assert outputs.grad.isfinite().all()
+        assert FAMILIES[likelihood].levels_nll(outputs.detach(), torch.full((4, 1, 1, 1), target)).min() >= -1e-6
+
+
+def test_the_logistic_likelihood_passes_gradcheck():
+    torch.manual_seed(0)
+    outputs = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randint(256, (3, 1, 2, 2), dtype=torch.float64) / 255
+    x[0, 0, 0] = torch.tensor([0.0, 1.0])
+    assert torch.autograd.gradcheck(lambda a: logistic_nll(a, x), outputs)
+
+
+def test_logistic_pixels_are_means():
+    outputs = grid()
+    chances = everything(outputs, logistic_nll)
+    expected = (torch.arange(256)[:, None] / 255 * chances).sum(0)
+    found = pixels(outputs, "logistic").flatten()
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.6 / 255)
+    soft = (grid()[:, 1] >= -3).flatten()
+    torch.testing.assert_close(found[soft], expected[soft], rtol=0, atol=1e-5)
+
+
 def test_pixels_are_means_of_the_likelihood(output):
     torch.testing.assert_close(pixels(output.logits, "bernoulli"), Bernoulli(logits=output.logits).mean)
     assert pixels(output.logits, "gaussian") is output.logits
 
 
-def test_kl_sparsity_is_the_bernoulli_kl_to_its_target(target):
+@pytest.mark.parametrize("decoded", ["activation", "logit"])
+def test_kl_sparsity_is_the_bernoulli_kl_to_its_target(decoded, target):
     def of(activation: float) -> float:
-        code = torch.full((6, 3), math.log(activation / (1 - activation)))
-        output = Output(Code(code, code[None]), torch.zeros(1, 6, 1, 5, 5))
-        return added(KLSparse(target=0.1, weight=2.0), output, target)[0].item()
+        bounded = decoded == "activation"
+        code = torch.full((6, 3), activation if bounded else math.log(activation / (1 - activation)))
+        output = Output((BoundedCode if bounded else Code)(code, code[None]), torch.zeros(1, 6, 1, 5, 5))
+        return added(KLSparse(target=0.1, weight=2.0, decoded=decoded), output, target)[0].item()
 
     assert of(0.1) == pytest.approx(0, abs=1e-4)
     exact = kl_divergence(Bernoulli(0.1), Bernoulli(0.3)).item()
@@ -162,7 +274,29 @@ def test_the_contractive_penalty_is_the_known_jacobian(target):
     step = moment(output, encode=encode)
     slope = 1 - encode(step.images) ** 2
     exact = ((slope[:, :, None] * weight) ** 2).sum((1, 2))
-    torch.testing.assert_close(Contractive(0.5).regulariser(output, target, step), 0.5 * exact)
+    published = Contractive(0.5, normalised=False)
+    torch.testing.assert_close(published.regulariser(output, target, step), 0.5 * exact)
+
+
+def test_no_scale_lowers_the_contractive_penalty(target):
+    """A code that is 1,000 times smaller would else be 1,000,000 times cheaper, and decode as well."""
+    weight, output = torch.randn(4, 25), make(batch=8)
+
+    def of(scale, shift=0.0, batch=8):
+        def encode(x):
+            return scale * torch.tanh(x.flatten(1) @ weight.T) + shift
+
+        step = moment(make(batch=batch), encode=encode)
+        return Contractive(0.5).regulariser(output, target, step), encode(step.images)
+
+    whole, codes = of(1.0)
+    slope = 1 - codes**2
+    squared = (slope[:, :, None] * weight).square().sum(2)
+    torch.testing.assert_close(whole, 0.5 * (squared / codes.var(0, correction=0)).sum(1))
+    for scale in (torch.tensor(1e-3), torch.tensor([1e-3, 10.0, 1.0, 1e-2])):
+        torch.testing.assert_close(of(scale, shift=2.0)[0], whole, rtol=1e-3, atol=0)
+    few, _ = of(1.0, batch=7)
+    assert few.tolist() == [0.0] * 7, "the variance of few images says nothing"
 
 
 def test_free_bits_cost_at_least_their_nats_and_the_kl(target):
@@ -237,8 +371,9 @@ def test_stratified_importance_weights_are_those_of_the_paper():
     torch.testing.assert_close(torch.diagonal(weights), torch.full((5,), 1 / 100))
     for row in weights:
         assert sorted(row.tolist()) == pytest.approx(sorted([1 / 100, 96 / 400, 1 / 4, 1 / 4, 1 / 4]))
-    weighted = log_importance_weights(5, 100, "weighted", torch.zeros(1)).exp()
-    torch.testing.assert_close(weighted, torch.full((5, 5), 1 / 500))
+    for normalised, weight in ((False, 1 / 500), (True, 1 / 5)):
+        weighted = log_importance_weights(5, 100, "weighted", torch.zeros(1), normalised).exp()
+        torch.testing.assert_close(weighted, torch.full((5, 5), weight))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
@@ -260,18 +395,39 @@ def test_the_stratified_estimate_is_right_for_a_gaussian(correlation):
     assert torch.stack(estimates).mean().item() == pytest.approx(exact.item(), abs=0.03)
 
 
-def test_weighted_sampling_differs_by_a_known_constant():
-    """With 1 / (B N) each, every log q is too low by log N, so TC is too high by (L - 1) log N, up to own images."""
-    torch.manual_seed(0)
-    mean = torch.randn(1024, 3)
-    log_var = torch.full_like(mean, -1.0)
-    z = mean + (log_var / 2).exp() * torch.randn_like(mean)
-    tc = {}
-    for estimator in ("weighted", "stratified"):
-        weights = log_importance_weights(1024, 1024, estimator, z)
-        joint, product, _ = log_marginals(z, mean, log_var, weights)
-        tc[estimator] = (joint - product).mean().item()
-    assert tc["weighted"] - tc["stratified"] == pytest.approx(2 * math.log(1024), rel=0.01)
+def independent(codes: int, variance: float = 0.8, batch: int = 128, seed: int = 0) -> GaussianCode:
+    """Units that are independent of each other over the data, so that their total correlation is 0."""
+    torch.manual_seed(seed)
+    mean = (1 - variance) ** 0.5 * torch.randn(batch, codes)
+    z = mean + variance**0.5 * torch.randn(batch, codes)
+    return GaussianCode(mean, z[None], torch.full_like(mean, math.log(variance)))
+
+
+@pytest.mark.parametrize(("estimator", "nats"), [("weighted", 13), ("stratified", 9)])
+def test_the_tc_of_sure_codes_is_too_high(estimator, nats):
+    found = []
+    for seed in range(20):
+        code = independent(16, variance=0.1, seed=seed)
+        weights = log_importance_weights(128, 14_745, estimator, code.mean)
+        joint, product, _ = log_marginals(code.samples[0], code.mean, code.log_var, weights)
+        found.append((joint - product).mean())
+    assert torch.stack(found).mean().item() == pytest.approx(nats, abs=0.5)
+
+
+@pytest.mark.parametrize("estimator", ["weighted", "stratified"])
+@pytest.mark.parametrize("codes", [1, 4, 10, 16])
+def test_independent_units_have_no_tc(codes, estimator):
+    output = Output(independent(codes), torch.zeros(1, 128, 1, 5, 5))
+    images, step = torch.rand(128, 1, 5, 5), moment(output)
+    step = replace(step, dataset_size=14_745)
+    kl = gaussian_kl(output.code.mean, output.code.log_var).sum(1)
+    objective = BetaTCVAE(6.0, estimator)
+    tc = (objective.regulariser(output, images, step) - kl).mean().item() / 5
+    assert tc == pytest.approx(0, abs=0.15)
+    if estimator == "weighted":
+        published = replace(objective, normalised=False).regulariser(output, images, step)
+        constant = 5 * (codes - 1) * math.log(14_745)
+        assert (published - kl).mean().item() == pytest.approx(5 * tc + constant, rel=1e-4, abs=1e-3)
 
 
 def test_beta_tcvae_at_one_is_the_vae_and_its_slope_is_the_tc(output, target):
@@ -370,6 +526,8 @@ def test_info_vae_ends_are_the_vae_and_mmd_vae(output, target):
 def test_unknown_likelihoods_and_bad_strengths_are_refused():
     with pytest.raises(UserError, match="did you mean bernoulli"):
         VAE(likelihood="bernouli")
+    with pytest.raises(UserError, match="did you mean gaussian_pixel"):
+        VAE(likelihood="gaussian_pixels")
     with pytest.raises(UserError, match="beta >= 0 must hold, but got beta=-1"):
         BetaVAE(beta=-1)
     with pytest.raises(UserError, match="beta=nan"):
@@ -381,6 +539,7 @@ def test_unknown_likelihoods_and_bad_strengths_are_refused():
     [
         (lambda: Sparse(-1.0), "weight >= 0"),
         (lambda: KLSparse(target=1.0), "0 < target < 1"),
+        (lambda: KLSparse(decoded="logits"), "did you mean logit"),
         (lambda: Contractive(float("nan")), "weight >= 0"),
         (lambda: FreeBits(-0.1), "nats >= 0"),
         (lambda: AnnealedVAE(over=0.0), "0 < over <= 1"),

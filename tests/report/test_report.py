@@ -30,7 +30,12 @@ from aesearch.report.figures import FIGURES
 from aesearch.report.figures.heat_maps import _unnumbered
 from aesearch.report.judged import Judged
 from aesearch.report.page import write_pages
-from aesearch.report.words import findings, outcome
+from aesearch.report.words import details, headlines, outcome
+
+
+def findings(analysis):
+    """All of them, as on the page."""
+    return [*headlines(analysis), *details(analysis)]
 
 
 @given(arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 4).map(float)))
@@ -119,18 +124,27 @@ def test_a_browser_shows_every_figure_of_the_page(tmp_path):
     page = write_report(make(tmp_path / "pictures"), tmp_path / "out")
     script = (
         "<script>addEventListener('load', () => document.body.append('LOADED ' + JSON.stringify("
-        "[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().right, innerWidth]))))</script>"
+        "[...document.images].map(i => [i.naturalWidth, ...['right', 'top'].map(s => i.getBoundingClientRect()[s]), "
+        "innerWidth]))))</script>"
     )
     probe = page.with_name("probe.html")
     probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
+    command = [
+        chromium,
+        "--window-size=1280,800",
+        *flags.split(),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+        probe.as_uri(),
+    ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     images = json.loads(dom.split("LOADED ")[-1].split("</body>")[0])
     assert len(images) == len(FIGURES)
-    for natural_width, right, window in images:
+    for natural_width, right, _, window in images:
         assert natural_width > 200
         assert right <= window
+    assert images[0][2] < 800, "a screen at most before the first figure"
 
 
 def test_cells_of_the_heat_map_do_not_overlap(tmp_path):

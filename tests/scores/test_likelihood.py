@@ -147,11 +147,29 @@ def test_rate_and_distortion_are_exact_and_sum_to_the_elbo():
     found = Likelihood(samples=256, images=400).measure(trained(exact.model(), exact), "test")
     assert found["rate"] == pytest.approx(exact.kl().mean(), abs=0.02)
     assert -found["rate"] - found["distortion"] == pytest.approx(exact.log_likelihood().mean(), abs=2e-3)
-    bits = -found["log_likelihood_256"] / (6 * math.log(2))
-    assert found["bits_per_dim_256"] == pytest.approx(bits)
     wrong = Likelihood(samples=256, images=400).measure(trained(exact.model(0.4, 1.3), exact), "test")
     assert -wrong["rate"] - wrong["distortion"] < wrong["log_likelihood_256"] - 0.2
     assert wrong["log_likelihood_256"] == pytest.approx(found["log_likelihood_256"], abs=0.05)
+
+
+def test_bits_per_dimension_are_of_a_probability():
+    """A model that ignores its code has P(x) in closed form: the mass of N(b, 1) around each of 256 values."""
+    exact = Exact()
+    exact.W, exact.b = np.zeros((6, CODES)), np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    exact.precision, exact.means = np.ones(CODES), np.zeros((400, CODES))
+    levels = np.random.default_rng(0).integers(256, size=(400, 6))
+    exact.x = levels / 255
+    mass = [math.erf((k - 0.5) / 255 / 2**0.5) / 2 for k in range(-255, 257)]  # of N(0, 1), from 0 on
+    chances = np.empty((400, 6))
+    for column, b in enumerate((exact.b * 255).round().astype(int)):
+        upper = [mass[k + 1 - b + 255] if k < 255 else 0.5 for k in range(256)]
+        lower = [mass[k - b + 255] if k > 0 else -0.5 for k in range(256)]
+        chances[:, column] = (np.array(upper) - lower)[levels[:, column]]
+    found = Likelihood(samples=3, images=400).measure(trained(exact.model(), exact), "test")
+    assert found["bits_per_dim_3"] == pytest.approx(-np.log2(chances).mean(), rel=1e-5)
+    density = -found["log_likelihood_3"] / (6 * math.log(2))
+    assert 1 < density < 2, "the density of values in [0, 1] says less than a quarter"
+    assert 8 < found["bits_per_dim_3"] < 10, "of the 8 bits that random bytes take"
 
 
 def test_the_bound_is_of_as_many_images_as_asked():
@@ -202,7 +220,7 @@ def test_total_correlation_of_the_codes_is_its_closed_form():
 def test_a_learned_prior_is_the_mixture_of_its_components():
     """With one component whose posterior is the standard normal, it is the standard normal prior."""
     exact = Exact()
-    model = Autoencoder(Linear(), SHAPE, CODES, Gaussian(VampPrior(1))).eval()
+    model = Autoencoder(Linear(), SHAPE, CODES, Gaussian(VampPrior(1, bounded=False))).eval()
     model.load_state_dict(exact.model().state_dict(), strict=False)
     with torch.no_grad():
         # u with encoder(u) = 0: the mean of the posterior at x = b is 0; its variance is 1 / precision.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aesearch.statistics.components import components, holm, pooled_deviation, power, seeds_needed
+from aesearch.statistics.components import components, holm, pooled_deviation, power, seeds_needed, smallest_told
 
 # Six targets by four judges: Shrout and Fleiss, 1979, table 2. They give MS 11.24 and 6.26, and ICC(1, 1) = .17.
 RATINGS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
@@ -60,6 +60,14 @@ def test_intervals_of_shares_cover(counts, share):
 def test_seeds_are_those_of_cohens_tables(difference, seeds):
     """Cohen, 1988, table 2.4.1, to one: .20 393, .50 64, .80 26, 1.00 17 at 5 %, two-sided, power .80."""
     assert seeds_needed(3 * difference, 3.0) == seeds
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 64])
+def test_the_least_that_is_told_needs_its_seeds(seeds):
+    least = smallest_told(seeds, 3.0)
+    assert power(seeds, least, 3.0) == pytest.approx(0.8)
+    assert seeds_needed(1.001 * least, 3.0) == seeds
+    assert smallest_told(seeds, 0.0) == 0.0
 
 
 def test_nothing_tells_what_does_not_differ():

@@ -4,6 +4,7 @@ import json
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers.small import TINY
@@ -12,7 +13,9 @@ from aesearch.bottlenecks import Gaussian, VampPrior, VectorQuantized
 from aesearch.networks import MLP, Conv
 from aesearch.objectives import VAE, BetaVAE, FactorVAE, Linear, Reconstruction
 from aesearch.train import Engine, TrainConfig, read_checkpoint, train, write_checkpoint
+from aesearch.train.cohort import Cohort
 from aesearch.train.description import FORMAT, describe
+from aesearch.train.feed import Feed
 
 CONFIG = TrainConfig(TINY, MLP((16,)), latent_dim=3, objective=BetaVAE(2.0), replicas=2, epochs=4, batch_size=32)
 
@@ -52,6 +55,37 @@ def test_the_epochs_after_a_checkpoint_are_the_same_to_the_bit(config, vmapped, 
     assert rest[-1].result.epochs == whole[-1].result.epochs
     for name, tensor in whole[-1].result.weights.items():
         assert torch.equal(rest[-1].result.weights[name], tensor), name
+
+
+def test_steps_are_counted_whole(few):
+    """A sum of 1 / steps in float32 is 1.009 after a million steps, and stays as it is from some step on."""
+    steps_of_epoch = -(-len(few.train) // CONFIG.batch_size)
+    config = replace(CONFIG, epochs=1_000_000 // steps_of_epoch, replicas=1)
+    feed = Feed(few.images, torch.device("cpu"))
+    cohort = Cohort(config, few, feed, [0], Engine())
+    cohort.done.fill_(cohort.steps - 2)
+    cohort.train_epoch(2)
+    assert cohort.progress.item() == 1
+    for before in (2**24, 2**40):
+        cohort.done.fill_(before)
+        cohort.train_epoch(1)
+        assert cohort.done.item() == before + 1
+    summed = np.cumsum(np.full(cohort.steps, 1 / cohort.steps, np.float32), dtype=np.float32)
+    assert summed[-1] > 1.005
+
+
+def test_a_checkpoint_without_steps_goes_on(few, tmp_path):
+    """Release 0.1.0 kept the part of the training that was done."""
+    config = CONFIGS["noise and warm-up"]
+    whole = list(train(config, few))
+    interrupted(config, few, tmp_path, 2)
+    start, _ = read_checkpoint(tmp_path, config, known=9)
+    steps = {name: start.state[name] for name in start.state if name.endswith("/done")}
+    assert len(steps) == 2
+    state = {name: tensor for name, tensor in start.state.items() if name not in steps}
+    progress = {name.replace("done", "progress"): torch.tensor(0.5) for name in steps}
+    rest = list(train(config, few, start=replace(start, state=state | progress)))
+    assert rest[-1].metrics == whole[-1].metrics
 
 
 def test_the_two_newest_are_kept(few, tmp_path):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, make_dataclass, replace
 import pytest
 from helpers.small import TINY
 
+from aesearch.bottlenecks import VampPrior
 from aesearch.networks import MLP
-from aesearch.objectives import BetaVAE, Linear
+from aesearch.objectives import BetaTCVAE, BetaVAE, Contractive, KLSparse, Linear
 from aesearch.protocols import fast
 from aesearch.scores import Disentanglement
 from aesearch.train import TrainConfig
-from aesearch.train.description import FORMAT, Migration, changes, describe, migrated, text
+from aesearch.train.description import DESCRIBED, Migration, changes, describe, migrated, text
 from aesearch.train.first_format import first_text
 
 SCORES = (Disentanglement(("mig",), replace(fast, name="mine", bins=7)), Disentanglement(("sap",)))
@@ -88,9 +89,29 @@ def test_migrations_give_descriptions_the_names_of_today(monkeypatch):
     steps = (Migration("VAEWithBeta is BetaVAE", "0.1.0", "plain words", renamed),)
     known = {"class": "VAEWithBeta", "weight": "2.0", "likelihood": "'bernoulli'"}
     monkeypatch.setattr("aesearch.train.description.MIGRATIONS", steps)
-    found = migrated({"format of": known, "many": [known, known]}, FORMAT)
+    found = migrated({"format of": known, "many": [known, known]}, DESCRIBED)
     assert found == {"format of": describe(BetaVAE(2.0)), "many": [describe(BetaVAE(2.0))] * 2}
-    assert migrated(known, FORMAT + 1) == known, "a description of today is left as it is"
+    assert migrated(known, DESCRIBED + 1) == known, "a description of today is left as it is"
+
+
+@pytest.mark.parametrize(
+    ("now", "field", "was"),
+    [
+        (KLSparse(), "decoded", "logit"),
+        (BetaTCVAE(), "normalised", False),
+        (Contractive(), "normalised", False),
+        (VampPrior(), "bounded", False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_other_numbers_are_another_configuration(now, field, was):
+    """Else trials of before and of today would stand in one study."""
+    known = {name: value for name, value in describe(now).items() if name != field}
+    found = list(map(str, changes("config", migrated(known, DESCRIBED), now)))
+    assert found == [f"config.{field} was {was!r}, is {getattr(now, field)!r}"]
+    as_before = replace(now, **{field: was})
+    assert list(changes("config", migrated(known, DESCRIBED), as_before)) == []
+    assert first_text(as_before) == text(known) != first_text(now)
 
 
 def test_a_first_repr_is_rebuilt_through_migrations(monkeypatch):

@@ -9,7 +9,7 @@ from helpers.small import TINY
 
 from aesearch.bottlenecks import FlowCode, Gaussian, InverseAutoregressive, Plain, VampPrior, VectorQuantized
 from aesearch.corruptions import Masking, SaltAndPepper
-from aesearch.datasets import Data
+from aesearch.datasets import Data, Iris
 from aesearch.errors import UserError
 from aesearch.metrics import metric_of
 from aesearch.model import load_model, save_model
@@ -31,9 +31,10 @@ from aesearch.objectives import (
     Linear,
     Reconstruction,
     Sparse,
+    pixels,
 )
 from aesearch.protocols import chen
-from aesearch.scores import Disentanglement
+from aesearch.scores import Disentanglement, Likelihood
 from aesearch.train import Engine, TrainConfig, train
 
 OBJECTIVES = [
@@ -104,7 +105,7 @@ def check(trained: TrainConfig, data: Data, folder) -> None:
         with torch.no_grad():
             logits = model.decode(model.encode(x, label), label)
         if not trained.conditional:
-            mse = ((logits.sigmoid() if trained.objective.likelihood == "bernoulli" else logits) - x).square().mean()
+            mse = (pixels(logits, trained.objective.likelihood) - x).square().mean()
             assert mse.item() == pytest.approx(result.metrics["test/mse"][replica], rel=1e-4)
 
 
@@ -130,6 +131,93 @@ def test_every_bottleneck_learns_with_every_network(objective, bottleneck, netwo
             config(objective, built, bottleneck=bottleneck).build()
         return
     check(config(objective, built, bottleneck=bottleneck), few, tmp_path)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv batch norm"])
+@pytest.mark.parametrize(
+    "objective",
+    [VAE("gaussian_global"), VAE("gaussian_pixel"), VAE("logistic"), IWAE(2, "logistic")],
+    ids=name,
+)
+def test_a_likelihood_with_a_scale_learns(objective, network, few, tmp_path):
+    scored = config(objective, NETWORKS[network], scores=(Likelihood(2, images=8),))
+    check(scored, few, tmp_path)
+    check(replace(scored, objective=replace(objective), precision="bfloat16"), few, tmp_path)
+
+
+def test_a_table_has_a_learned_scale_and_no_bits(data_root):
+    """Its columns have no 256 values, so there is no probability of them."""
+    for likelihood in ("gaussian_global", "gaussian_pixel"):
+        tabled = replace(config(VAE(likelihood), NETWORKS["mlp"], scores=(Likelihood(2),)), data=Iris())
+        names = {f"test/{metric}" for metric in tabled.final_names("test")}
+        assert {"test/log_likelihood_2", "test/rate", "test/distortion"} < names
+        result = list(train(tabled, Iris().load(data_root)))[-1].result
+        assert names == {metric for metric in result.metrics if metric.startswith("test/")}
+        assert "test/bits_per_dim_2" not in names
+    with pytest.raises(UserError, match='a table needs likelihood="gaussian", "laplace", "gaussian_global" or "gau'):
+        replace(tabled, objective=VAE("logistic"))
+
+
+def test_a_grid_has_a_scale_too(few, tmp_path):
+    for likelihood in ("gaussian_pixel", "logistic"):
+        check(config(Reconstruction(likelihood), NETWORKS["conv"], bottleneck=VectorQuantized(16)), few, tmp_path)
+
+
+def test_a_global_scale_learns_the_rmse(few):
+    trained = config(Reconstruction("gaussian_global"), NETWORKS["mlp"], epochs=100, learning_rate=1e-3)
+    result = list(train(trained, few))[-1].result
+    scale = torch.nn.functional.softplus(10 * result.weights["log_scale"] + 6) - 6
+    x = torch.from_numpy(np.array(few.images[few.train])).float() / 255
+    for replica, found in enumerate(scale.exp().tolist()):
+        model = trained.build().eval()
+        model.load_state_dict({key: tensor[replica] for key, tensor in result.weights.items()})
+        with torch.no_grad():
+            error = (pixels(model.decode(model.encode(x)), "gaussian_global") - x).square().mean().sqrt().item()
+        assert found == pytest.approx(error, rel=0.15)
+        assert found < 0.2, "it began at 1"
+
+
+def test_a_sparse_code_is_what_the_decoder_gets(few):
+    trained = config(KLSparse(target=0.1, weight=30.0), NETWORKS["mlp"], epochs=60, replicas=1)
+    result = list(train(trained, few))[-1].result
+    model = trained.build().eval()
+    model.load_state_dict({key: tensor[0] for key, tensor in result.weights.items()})
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = torch.from_numpy(np.array(few.images[few.train])).float() / 255
+    with torch.no_grad():
+        output = model(x, torch.zeros(1, len(x), 4), decode_mean=True)
+    assert torch.equal(seen[0], output.code.mean)
+    assert 0 <= seen[0].min() < seen[0].max() <= 1
+    assert seen[0].mean(0).tolist() == pytest.approx([0.1] * 4, abs=0.04)
+    with pytest.raises(
+        UserError, match=r"KLSparse needs a code between 0 and 1, but got Plain.*bottleneck=Sigmoid\(\)"
+    ):
+        replace(trained, bottleneck=Plain())
+
+
+ALIKE = [
+    (VAE("gaussian_global"), "mlp", None),
+    (VAE("gaussian_pixel"), "conv batch norm", None),
+    (VAE("logistic"), "conv", None),
+    (KLSparse(), "mlp", None),
+    (Contractive(0.01), "mlp", None),
+    (BetaTCVAE(), "mlp", None),
+    (VAE(), "mlp", Gaussian(VampPrior(5))),
+    (Reconstruction(), "conv", VectorQuantized(16)),
+]
+
+
+@pytest.mark.parametrize(("objective", "network", "bottleneck"), ALIKE, ids=lambda value: name(value))
+def test_vmapped_replicas_are_looped_ones(objective, network, bottleneck, few):
+    """Learned scales, pseudo-inputs and the buffers of a codebook are each replica's own."""
+    trained = config(objective, NETWORKS[network], epochs=2, bottleneck=bottleneck, warmup=Linear(0.5))
+    looped, vmapped = (list(train(trained, few, engine=Engine(vmapped=way)))[-1] for way in (False, True))
+    assert vmapped.metrics["val/loss"] == pytest.approx(looped.metrics["val/loss"], rel=1e-4)
+    for key, tensor in looped.result.weights.items():
+        if key in ("log_scale", "pseudo_inputs", "bottleneck.use", "bottleneck.vectors"):
+            torch.testing.assert_close(vmapped.result.weights[key], tensor, rtol=1e-2, atol=1e-3)
+            assert not torch.equal(tensor[0], tensor[1])
 
 
 @pytest.mark.parametrize("objective", [one for one in OBJECTIVES if one.variational], ids=name)

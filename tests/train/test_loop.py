@@ -161,7 +161,7 @@ def test_metric_names_are_the_metrics_that_come(tiny, change, missing, extra):
 
 
 def test_denoising_beats_its_noisy_input(tiny):
-    config = replace(CONFIG, objective=Reconstruction(), noise_factor=0.5, epochs=20, learning_rate=3e-3, latent_dim=16)
+    config = replace(CONFIG, objective=Reconstruction(), noise_factor=0.5, epochs=40, learning_rate=3e-3, latent_dim=16)
     last = run(config, tiny)[-1].metrics
     assert max(last["val/denoising_mse"]) < 0.5**2 / 3
     assert all(noisy > clean for noisy, clean in zip(last["val/denoising_mse"], last["val/mse"], strict=True))
