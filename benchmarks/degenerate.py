@@ -32,7 +32,7 @@ from aesearch.train import TrainConfig, train
 
 ROOT = Path(__file__).parents[1]
 POSITIONS: tuple[int | tuple[int, int], ...] = (16, (16, 6))
-BETAS = (0.1, 10.0)
+BETAS = (0.1, 8.0)
 CODES = (4, 16)
 METRICS = ("val/mse", "val/mig", "val/sap", "val/fast.mig_sup", "val/fast.dcimig", "val/fast.modularity")
 

@@ -22,7 +22,7 @@ def space(trial: Trial) -> TrainConfig:
         data=Sprites(resolution=32, scales=3, orientations=4, positions=(16, 6)),
         network=MLP(hidden=(128, 128)),
         latent_dim=trial.suggest_int("latent_dim", 4, 16),
-        objective=BetaVAE(beta=trial.suggest_float("beta", 0.1, 10.0, log=True)),
+        objective=BetaVAE(beta=trial.suggest_float("beta", 0.1, 8.0, log=True)),
         replicas=3,
         epochs=80,
         batch_size=64,
