@@ -22,7 +22,7 @@ from aesearch.scores.score import BATCH, Reference, Trained, drawn
 Values = tuple[float, ...]
 
 ITEMS = 1_000  # of val, to tell which codes of a model are active
-NOISES = 10  # draws of noise for the floor of UDR
+NOISES, LEAST_NOISES = 60, 3  # models of noise for the floor of UDR at the most, and draws of all models at least
 RELATIONS: Mapping[str, Literal["lasso", "spearman"]] = {"udr_lasso": "lasso", "udr_spearman": "spearman"}
 
 
@@ -103,10 +103,12 @@ class UDR(Comparison):
         rng = np.random.default_rng(0)
         points = min(self.points, min(len(model.index(split)) for model in models))
         active = [int(_active(model, split).sum()) for model in models]
+        # A draw of many models takes as long as comparing them, and its values hardly differ from the next one's.
+        draws = max(LEAST_NOISES, NOISES // len(models))
         found: dict[str, tuple[Reference, ...]] = {}
         for name, relation in RELATIONS.items():
             drawn_udr = np.array(
-                [udr([rng.normal(size=(points, count)) for count in active], None, relation) for _ in range(NOISES)]
+                [udr([rng.normal(size=(points, count)) for count in active], None, relation) for _ in range(draws)]
             )
             ceiling = 0.9 if relation == "lasso" else 1.0
             both = zip(drawn_udr.mean(0), drawn_udr.std(0), strict=True)
