@@ -59,7 +59,7 @@ def main() -> None:
         ["what", "asked", "measured"],
         [
             ["wall time", "at most 600 s", f"{wall:.0f} s"],
-            ["trials x replicas", "16 x 3", f"{len(trials)} x 3, {(trials['state'] == 'COMPLETE').sum()} complete"],
+            ["trials x replicas", "14 x 4", f"{len(trials)} x 4, {(trials['state'] == 'COMPLETE').sum()} complete"],
             ["peak memory, all processes", "at most 6 GiB", f"{peak / 2**30:.2f} GiB"],
             ["Spearman of beta with test/mse", "at least 0.8", f"{spearman:.3f}"],
             [
