@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,11 +153,11 @@ def components_within(
     weights = np.array([(1 / part.between + 1 / part.within) ** -0.5 for part in parts])
     weights /= np.linalg.norm(weights)
 
-    def score(share: float) -> float:
-        return float(weights @ [part.score(share) for part in parts])
+    def score(share: float, end: float = 0.0) -> float:
+        return float(weights @ [part.score(share) for part in parts]) - end
 
     half = float(ndtri(0.5 + level / 2))
-    low, share, high = (_root(lambda share, end=end: score(share) - end) for end in (half, 0.0, -half))
+    low, share, high = (_root(partial(score, end=end)) for end in (half, 0.0, -half))
     trials, models = sum(len(part.counts) for part in parts), sum(int(part.counts.sum()) for part in parts)
     return ComponentsWithin(share, low, high, float(ndtr(-score(0.0))), len(parts), trials, models)
 

@@ -118,9 +118,7 @@ def spearman_within(
     return Correlation(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), p, n, n, count, same)
 
 
-def shuffled(
-    values: Values, count: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None
-) -> Values:
+def shuffled(values: Values, count: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None) -> Values:
     """Shuffle values (n,) so many times, (count, n); with groups (n,) within each group."""
     rows = np.tile(values, (count, 1))
     if groups is None:
@@ -200,7 +198,7 @@ def explained(
     conditions, what is fitted is an effect that all of them share: values are centred and scaled to the same variance
     in each, every trial is held against the mean of the others of its condition, and shuffles are within conditions.
 
-    Returns P + 1 entries each; NaN with fewer than 4 trials, less one for each condition but the first, or equal values.
+    Returns P + 1 entries each; NaN with equal values or fewer than 4 trials. Each condition but one costs a trial.
     Source: Allen, "The relationship between variable selection and data augmentation", Technometrics 1974 (PRESS);
     Westfall and Young, "Resampling-Based Multiple Testing", 1993 (single step maxT); Phipson and Smyth, SAGMB 2010.
     """
