@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import fdtr, fdtrc, ndtr, ndtri
 from scipy.stats import f as fisher
 from scipy.stats import nct
 from scipy.stats import t as student
@@ -150,11 +150,20 @@ def components_within(
     ]
     if not parts:
         return None
-    weights = np.array([(1 / part.between + 1 / part.within) ** -0.5 for part in parts])
+    between, within, errors = (
+        np.array([float(getattr(part, name)) for part in parts]) for name in ("between", "within", "error")
+    )
+    weights = (1 / between + 1 / within) ** -0.5
     weights /= np.linalg.norm(weights)
 
     def score(share: float, end: float = 0.0) -> float:
-        return float(weights @ [part.score(share) for part in parts]) - end
+        """Sum the normal scores of F, if the settings had that share."""
+        pivots = np.array([_pivot(part.counts, part.means, share) for part in parts])
+        statistics = np.divide(pivots, errors, out=np.full(len(parts), np.inf), where=errors > 0)
+        below, above = fdtr(between, within, statistics), fdtrc(between, within, statistics)
+        # The smaller tail has all digits.
+        scores = np.where(below < above, ndtri(below), -ndtri(above))
+        return float(weights @ scores.clip(-MOST_SCORE, MOST_SCORE)) - end
 
     half = float(ndtri(0.5 + level / 2))
     low, share, high = (_root(partial(score, end=end)) for end in (half, 0.0, -half))
@@ -177,15 +186,6 @@ class _Part:
     @property
     def within(self) -> int:
         return int((self.counts - 1).sum())
-
-    def score(self, share: float) -> float:
-        """Compute the normal score of F, if the settings had that share."""
-        pivot = _pivot(self.counts, self.means, share)
-        statistic = pivot / self.error if self.error > 0 else np.inf
-        below, above = (float(tail(statistic, self.between, self.within)) for tail in (fisher.cdf, fisher.sf))
-        # The smaller tail has all digits.
-        score = ndtri(below) if below < above else -ndtri(above)
-        return float(np.clip(score, -MOST_SCORE, MOST_SCORE))
 
 
 def _part(values: Sequence[Values]) -> _Part | None:

@@ -17,6 +17,7 @@ from aesearch.report.figures.style import (
     condition_colours,
     condition_legend,
     error_bars,
+    log_where_wide,
     report_figure,
 )
 
@@ -61,6 +62,8 @@ def _fronts(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
         labels = (None, None) if number else ("Pareto front on val of a condition", "its knee, or what is registered")
         axis.plot(front[x], front[y], color=colour, lw=1.5, zorder=3, label=labels[0])
         axis.plot(chosen[x], chosen[y], "o", ms=13, mfc="none", mec=MARK, mew=1.8, zorder=4, label=labels[1], ls="")
+    log_where_wide(axis.xaxis, analysis.complete[x], axis.set_xscale)
+    log_where_wide(axis.yaxis, analysis.complete[y], axis.set_yscale)
     axis.set(xlabel=x, ylabel=y)
 
 

@@ -23,6 +23,7 @@ DPI = 110
 MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
 COLOURS = "viridis"
 MOST_LINES = 16
+WIDE = 8  # times the least value is the largest of conditions that lie far apart
 MOST_PLAIN = 10  # colours of seaborn's palette for the colour-blind
 
 
@@ -106,6 +107,17 @@ def condition_legend(figure: Figure, colours: dict[Condition, Any]) -> None:
     if 0 < len(colours) <= MOST_LINES:
         lines = [Line2D([], [], color=colour, marker="o") for colour in colours.values()]
         figure.legend(lines, list(map(str, colours)), loc="outside right upper", frameon=False, fontsize=9)
+
+
+def log_where_wide(axis: Axis, values: "pd.Series[Any]", set_scale: Callable[[str], None]) -> None:
+    """Give an axis a log scale where conditions lie far apart on it.
+
+    axis, set_scale: such as ``axes.xaxis`` and ``axes.set_xscale``. values: that are drawn.
+    """
+    known = values.dropna()
+    if len(known) and known.min() > 0 and known.max() > WIDE * known.min():
+        set_scale("log")
+        label_log(axis)
 
 
 def coloured_conditions(analysis: Analysis) -> str:

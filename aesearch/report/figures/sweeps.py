@@ -21,11 +21,11 @@ from aesearch.report.figures.style import (
     condition_legend,
     error_bars,
     label_log,
+    log_where_wide,
     report_figure,
 )
 from aesearch.report.limits import MOST_METRICS
 
-WIDE = 8  # times the least value of a metric is the largest of what has a log scale with conditions
 # The baseline that is drawn beside a metric: its own metric, and its label.
 BASELINES = {"test/mse": ("test/pca_mse", "PCA of the same code size")}
 
@@ -87,10 +87,7 @@ def _sweep_of_each(analysis: Analysis, axis: Axes, parameter: str, metric: str) 
         )
         if part.chosen in frame.index:
             axis.plot(x[part.chosen], frame[metric][part.chosen], "o", ms=10, mfc="none", mec=MARK, mew=1.4)
-    values = analysis.complete[metric].dropna()
-    if len(values) and values.min() > 0 and values.max() > WIDE * values.min():
-        axis.set_yscale("log")
-        label_log(axis.yaxis)
+    log_where_wide(axis.yaxis, analysis.complete[metric], axis.set_yscale)
     _finish(analysis, axis, parameter, metric)
 
 
