@@ -49,7 +49,7 @@ class Analysis:
 
     @property
     def per(self) -> tuple[str, ...]:
-        """The swept parameters that are conditions; none in a study of an earlier release."""
+        """The swept parameters that are conditions; studies of old have none."""
         return tuple(self.results.info.get("per", ()))
 
     @property
@@ -65,7 +65,7 @@ class Analysis:
 
     @cached_property
     def parts(self) -> dict[Condition, "Analysis"]:
-        """The analysis of the complete trials of each condition; empty without conditions."""
+        """The analysis of each condition's complete trials; empty without conditions."""
         if not self.per or self.complete.empty:
             return {}
         known = {name: text for name, text in self.results.distributions.items() if name not in self.per}
@@ -277,7 +277,7 @@ class Analysis:
 
     @property
     def choices(self) -> dict[str, int]:
-        """The trials whose models are registered, by their alias: one, or one of each condition."""
+        """The trials whose models are registered, by alias; one, or one a condition."""
         if not self.per:
             return {ALIAS: self.chosen}
         return {condition.alias: part.chosen for condition, part in self.parts.items()}

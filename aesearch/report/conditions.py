@@ -38,7 +38,7 @@ class Condition:
 def conditions_of(
     complete: pd.DataFrame, distributions: Mapping[str, BaseDistribution], per: Sequence[str]
 ) -> dict[Condition, list[int]]:
-    """Group complete trials by their condition, in the order of the values in the space.
+    """Group complete trials by condition, in the order of the values in the space.
 
     complete: a row per trial, indexed by its key.
     """
@@ -55,7 +55,7 @@ def conditions_of(
 
 
 def _place(values: list[Any], value: Any) -> int:
-    """Find a value of a table among those of the space; a table may have made it a float."""
+    """Find a value among those of the space; a table may have made it a float."""
     return next(i for i, one in enumerate(values) if (one is None and pd.isna(value)) or one == value)
 
 

@@ -220,7 +220,8 @@ def _choice_in(analysis: Analysis, condition: Condition) -> str:
     """Name the chosen trial of a condition, with its chance."""
     part = analysis.parts[condition]
     key, complete = part.chosen, len(part.complete)
-    trial = f"{key} ({_setting(analysis, key)}): {_values(analysis, key)}"
+    setting = f" ({_setting(analysis, key)})" if analysis.parameters else ""
+    trial = f"{key}{setting}: {_values(analysis, key)}"
     if complete == 1:
         return f"{condition}: its only complete trial is {trial}."
     if len(analysis.metrics) == 1:

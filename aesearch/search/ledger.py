@@ -366,7 +366,10 @@ class Ledger:
         return self.study.condition(self.trials()[key].params) if self.study.per else ()
 
     def place(self, key: int) -> tuple[tuple[Any, ...], int]:
-        """Find the condition of a trial, and its number among the trials of that; its key without conditions."""
+        """Find the condition of a trial, and its number among that's trials.
+
+        Without conditions the number is its key.
+        """
         if not self.study.per:
             return (), key
         condition, names = self.condition(key), self.study.per

@@ -119,7 +119,7 @@ def spearman_within(
 
 
 def shuffled(values: Values, count: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None) -> Values:
-    """Shuffle values (n,) so many times, (count, n); with groups (n,) within each group."""
+    """Shuffle values (n,) so many times, (count, n); within each of ``groups`` (n,)."""
     rows = np.tile(values, (count, 1))
     if groups is None:
         return rng.permuted(rows, axis=1)

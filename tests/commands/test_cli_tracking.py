@@ -258,7 +258,7 @@ def test_each_condition_has_a_model_in_mlflow(here, folder):
     assert ran.returncode == 0, ran.stderr
     assert "best val/mse" not in ran.stdout
     report = (folder / "reports" / "sorts" / "report.md").read_text()
-    assert "weight = 0.5: its only complete trial is 0 (no swept parameter): test/mse " in report
+    assert "weight = 0.5: its only complete trial is 0: test/mse " in report
     client = MlflowClient("sqlite:///mlflow.db")
     keys = {
         weight: client.get_model_version_by_alias("sorts", f"best-weight-{weight}_{part}").tags["aesearch.trial"]
