@@ -4,7 +4,7 @@ Nothing is trained.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from torch import Tensor
 from aesearch.datasets import Data, Dataset
 from aesearch.errors import UserError, nearest
 from aesearch.model import read_model, restore
+from aesearch.objectives import Objective
 from aesearch.protocols import METRICS, Protocol, ready
 from aesearch.records.results import Results
 from aesearch.rights import shared_files
@@ -33,12 +34,14 @@ from aesearch.scores import (
     Likelihood,
     ModelCentrality,
     Quality,
+    Reference,
     Score,
     Trained,
     measure,
     protocols,
     references,
 )
+from aesearch.scores.measuring import mean_reference, version_of
 from aesearch.train import TrainConfig, replica_seed
 
 # What --metric names beside the metrics of protocols.
@@ -52,6 +55,61 @@ OTHERS: Mapping[str, Score | Comparison] = {
 }
 # What the metrics of all models of a study begin with.
 ACROSS = "study."
+
+
+def _later(score: Score | Comparison) -> str:
+    """Prefix of the metrics of a version, such as ``v2``."""
+    return f"v{score.estimator}"
+
+
+@dataclass(frozen=True)
+class _LaterScore(Score):
+    """A score whose metrics have its version in their names."""
+
+    score: Score
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.score.splits
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{_later(self.score)}.{name}" for name in self.score.names)
+
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:
+        return tuple(f"{_later(self.score)}.{name}" for name in self.score.names_for(data, objective))
+
+    def check(self, data: Dataset, objective: Objective) -> None:
+        self.score.check(data, objective)
+
+    def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
+        return {f"{_later(self.score)}.{name}": value for name, value in self.score.measure(trained, split).items()}
+
+
+@dataclass(frozen=True)
+class _LaterComparison(Comparison):
+    """The same for a comparison."""
+
+    comparison: Comparison
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.comparison.splits
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{_later(self.comparison)}.{name}" for name in self.comparison.names)
+
+    def check(self, data: Dataset, objective: Objective) -> None:
+        self.comparison.check(data, objective)
+
+    def compare(self, models: Sequence[Trained], split: str) -> Mapping[str, tuple[float, ...]]:
+        found = self.comparison.compare(models, split)
+        return {f"{_later(self.comparison)}.{name}": values for name, values in found.items()}
+
+    def floors(self, models: Sequence[Trained], split: str) -> Mapping[str, tuple[Reference, ...]]:
+        found = self.comparison.floors(models, split)
+        return {f"{_later(self.comparison)}.{name}": each for name, each in found.items()}
 
 
 @dataclass(frozen=True)
@@ -68,12 +126,16 @@ class Task:
     study: tuple[Path, Mapping[str, Any]] | None = None
 
 
-def chosen(metrics: Sequence[str], protocol: str, known: Mapping[str, Mapping[str, Any]]) -> list[Score | Comparison]:
+def chosen(
+    metrics: Sequence[str], protocol: str, known: Mapping[str, Mapping[str, Any]], columns: Collection[str] = ()
+) -> list[Score | Comparison]:
     """Find the scores and comparisons that the names on the command line mean.
 
     Raises UserError for unknown names.
     known: the protocols that the study has figures of. Where one has the name, but is not the same (an estimator has
     changed since), the new figures get the hash into their names: they never share a column with the old ones.
+    columns: the metrics that the study has. Those of a score without a protocol get its version into their names in the
+    same way.
     """
     for metric in metrics:
         if metric not in METRICS and metric not in OTHERS:
@@ -83,7 +145,21 @@ def chosen(metrics: Sequence[str], protocol: str, known: Mapping[str, Mapping[st
         wanted = replace(wanted, name=f"{wanted.name}-{wanted.hash}")
     of_protocol = tuple(metric for metric in metrics if metric in METRICS)
     found: list[Score | Comparison] = [_under(wanted, of_protocol)] if of_protocol else []
-    return found + [OTHERS[metric] for metric in metrics if metric in OTHERS]
+    others = (OTHERS[metric] for metric in metrics if metric in OTHERS)
+    return found + [_versioned(score, known, columns) for score in others]
+
+
+def _versioned(
+    score: Score | Comparison, known: Mapping[str, Mapping[str, Any]], columns: Collection[str]
+) -> Score | Comparison:
+    """Rename the metrics of a score where the study has some of another version."""
+    across = isinstance(score, Comparison)
+    names = {f"{ACROSS}{name}" if across else name for name in score.names}
+    before = names & {column.rpartition("/")[2] for column in columns}
+    (version,) = version_of(score, ())
+    if score.estimator == 1 or not before or names & {*known.get(version, {}).get("measured", ())}:
+        return score
+    return _LaterComparison(score) if isinstance(score, Comparison) else _LaterScore(score)
 
 
 def _under(protocol: Protocol, metrics: tuple[str, ...]) -> Disentanglement:
@@ -157,7 +233,7 @@ def score_trial(task: Task) -> dict[str, Any]:
         config.check_score(score)
     return {
         "metrics": measure(task.scores, trained),
-        "references": references(task.scores, trained[0]),
+        "references": references(task.scores, trained),
         "protocols": protocols(task.scores),
     }
 
@@ -239,7 +315,11 @@ def compare(
             f"{len({config.data for config in configs})} data sets"
         )
     found: dict[int, dict[str, tuple[float, ...]]] = {key: {} for key in keys}
+    beside: dict[int, dict[str, Reference]] = {key: {} for key in keys}
+    versions: dict[str, dict[str, Any]] = {}
     for comparison in comparisons:
+        if comparison.estimator > 1:
+            versions |= version_of(comparison, [f"{ACROSS}{name}" for name in comparison.names])
         for config in configs:
             comparison.check(config.data, config.objective)
         for split in comparison.splits:
@@ -247,8 +327,12 @@ def compare(
                 for key in found:
                     own = tuple(float(value) for k, value in zip(keys, values, strict=True) if k == key)
                     found[key][f"{split}/{ACROSS}{name}"] = own
+            for name, each in comparison.floors(models, split).items():
+                for key in beside:
+                    of_trial = [one for k, one in zip(keys, each, strict=True) if k == key]
+                    beside[key][f"{split}/{ACROSS}{name}"] = mean_reference(of_trial)
     for key, metrics in found.items():
-        yield key, {"metrics": metrics, "references": {}, "protocols": {}}
+        yield key, {"metrics": metrics, "references": beside[key], "protocols": versions}
 
 
 def default_workers() -> int:

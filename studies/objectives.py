@@ -2,9 +2,9 @@
 
     python -m aesearch run studies/objectives.py
 
-Eight objectives with 3 replicas each on rendered sprites: about 5 minutes on two CPU cores. --size gpu: the published
-network and discriminator, 64 x 64 sprites, 10 replicas. Strengths: beta 4 (Higgins et al. 2017), C 25 (Burgess et al.
-2018), gamma 10 (Kim and Mnih 2018), beta 6 (Chen et al. 2018), lambda 10 (Kumar et al. 2018).
+Eight objectives with 4 replicas each on the sprites of beta_sweep: about 7 minutes on two CPU cores. --size gpu: the
+published network and discriminator, 64 x 64 sprites, 10 replicas. Strengths: beta 4 (Higgins et al. 2017), C 25
+(Burgess et al. 2018), gamma 10 (Kim and Mnih 2018), beta 6 (Chen et al. 2018), lambda 10 (Kumar et al. 2018).
 Locatello et al., "Challenging Common Assumptions", ICML 2019, compare them in this way.
 """
 
@@ -25,8 +25,10 @@ OBJECTIVES = {
     "DIP-VAE-II": DIPVAE(off_diagonal=10.0, diagonal=10.0, kind=2),
     "InfoVAE": InfoVAE(alpha=0.0, scale=100.0),
 }
-DATA = {"cpu": Sprites(resolution=32, scales=3, orientations=8, positions=16), "gpu": Sprites()}[size()]
-NETWORK, EPOCHS, REPLICAS = {"cpu": (MLP((128, 128)), 10, 3), "gpu": (Burgess(), 30, 10)}[size()]
+DATA, NETWORK, EPOCHS, REPLICAS, RATE = {
+    "cpu": (Sprites(resolution=32, scales=3, orientations=4, positions=(16, 6)), MLP((128, 128)), 50, 4, 2e-3),
+    "gpu": (Sprites(positions=(32, 12)), Burgess(), 30, 10, 1e-3),
+}[size()]
 
 
 def space(trial: Trial) -> TrainConfig:
@@ -38,6 +40,7 @@ def space(trial: Trial) -> TrainConfig:
         replicas=REPLICAS,
         epochs=EPOCHS,
         batch_size=64,
+        learning_rate=RATE,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from aesearch.datasets import Digits, Sprites
 from aesearch.errors import UserError
+from aesearch.metrics.registry import find_metric
 from aesearch.model import save_artifacts
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, Reconstruction
@@ -63,7 +64,7 @@ def test_a_kept_model_scores_as_at_the_end_of_training(kept, data_root):
     }
     for name, values in found["metrics"].items():
         assert values == pytest.approx(result.metrics[name], rel=1e-5), name
-    names = ("test/dlib.mig", "test/dlib.factor_vae")
+    names = ("test/dlib.mig", "test/dlib.factor_vae", "val/udr_lasso", "val/udr_spearman")
     assert found["references"] == {name: result.references[name] for name in names}
     assert found["protocols"]["dlib"] == result.protocols["dlib"]
 
@@ -170,3 +171,22 @@ def test_figures_of_an_older_estimator_keep_their_column():
     assert score.names == (f"fast-{fast.hash}.mig",)
     (score,) = chosen(["mig"], "chen", known)
     assert score.names == ("chen.mig",)
+
+
+def test_figures_of_an_older_score_keep_their_column(kept, data_root):
+    """Figures of the first version are beside those of today's, of every trial, and none is written over."""
+    folders = {key: folder for key, (folder, _) in kept.items()}
+    old = results(folders, {0: {"test/log_likelihood_64": -7.0}})
+    columns = {name for name in old.trials.columns if "/" in name}
+    (score,) = chosen(["likelihood"], "fast", {}, columns)
+    assert score.names[0] == "v2.log_likelihood_64"
+    assert find_metric("test/v2.log_likelihood_64").name == "log_likelihood"
+    found = dict(rescore(old, [score], data_root, 2, None))
+    assert all("test/v2.log_likelihood_64" in each["metrics"] for each in found.values())
+    assert not any("test/log_likelihood_64" in each["metrics"] for each in found.values())
+    (comparison,) = chosen(["udr"], "fast", {}, {"val/study.udr_lasso"})
+    for each in dict(compare(results(folders), [comparison], data_root, None)).values():
+        assert set(each["metrics"]) == {"val/study.v2.udr_lasso", "val/study.v2.udr_spearman"}
+    new = dict(compare(results(folders), [UDR()], data_root, None))
+    assert set(new[0]["references"]) == set(new[0]["metrics"]) == {"val/study.udr_lasso", "val/study.udr_spearman"}
+    assert chosen(["udr"], "fast", new[0]["protocols"], {"val/study.udr_lasso"}) == [UDR()], "they are of this version"

@@ -27,7 +27,7 @@ def rescore(options: argparse.Namespace) -> int:
     from aesearch.tracking import read_study
 
     results = read_study(options.tracking_uri, name)
-    wanted = chosen(options.metric, options.protocol, results.protocols)
+    wanted = chosen(options.metric, options.protocol, results.protocols, set(results.replicas.columns))
     scores = [score for score in wanted if not isinstance(score, Comparison)]
     comparisons = [score for score in wanted if isinstance(score, Comparison)]
     data = data_folder(options.data)

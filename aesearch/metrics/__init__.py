@@ -3,7 +3,7 @@
 They can be used without the rest of aesearch.
 """
 
-from aesearch.metrics.activity import active_units, perplexity, sparsity
+from aesearch.metrics.activity import active_codes, active_units, perplexity, sparsity
 from aesearch.metrics.chen import mig_chen
 from aesearch.metrics.dci import DCI, dci, dci_from_importances
 from aesearch.metrics.downstream import knn_accuracy, labelled, probe_accuracy
@@ -24,17 +24,19 @@ from aesearch.metrics.unlabelled import (
     udr,
     wasserstein_dependence,
 )
-from aesearch.metrics.votes import beta_vae_score, factor_vae_score, grid_factors, votes_of_groups
+from aesearch.metrics.votes import beta_vae_score, chance_of_votes, factor_vae_score, grid_factors, votes_of_groups
 
 __all__ = [
     "DCI",
     "InfoMEC",
     "MetricKind",
+    "active_codes",
     "active_units",
     "auroc",
     "average_precision",
     "beta_vae_score",
     "bits_per_dimension",
+    "chance_of_votes",
     "dci",
     "dci_from_importances",
     "dcimig",

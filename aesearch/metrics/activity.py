@@ -51,6 +51,19 @@ def active_units(means: NDArray[np.floating], threshold: float = 0.01) -> int:
     return int((np.var(means, axis=0, dtype=np.float64) > threshold).sum())
 
 
+def active_codes(
+    means: NDArray[np.floating], unit_kl: NDArray[np.floating] | None = None, threshold: float = 0.01
+) -> NDArray[np.bool_]:
+    """Mark the codes that carry something, (L,).
+
+    means: (N, L), posterior means.
+    unit_kl: (N, L), the KL of each unit from the standard normal in nats, or None. Where it is known a code is active
+    with a mean KL above ``threshold``, else with a variance of its means above it.
+    """
+    size = np.var(means, axis=0, dtype=np.float64) if unit_kl is None else np.mean(unit_kl, axis=0, dtype=np.float64)
+    return np.asarray(size > threshold)
+
+
 def sparsity(codes: NDArray[np.floating], part: float = 0.01) -> float:
     """Compute the share of code values that are off.
 

@@ -31,7 +31,7 @@ def find_metric(name: str, own: Iterable[MetricKind] = ()) -> MetricKind | None:
     known = {kind.name: kind for kind in own} | KINDS
     bare = name.rpartition("/")[2]
     # A point may belong to a number (psnr_gain_0.1), so the whole name comes before the part after its point.
-    for text in (bare, bare.partition(".")[2]):
+    for text in (bare, bare.partition(".")[2], bare.rpartition(".")[2]):
         stem = re.sub(r"_(?:\d+(?:\.\d+)?|all)$", "", text)
         if text in known:
             return known[text]

@@ -40,10 +40,10 @@ UDR_LASSO = MetricKind(
     explanation=(
         "how well a model's codes match the others' one to one by Lasso (1,000 images of val), median over the "
         "others: the replicas of its trial or, in names with 'study.', all models of the study. Codes of at most 0.01 "
-        "nats of KL are ignored."
+        "nats of KL are ignored. It falls with the ratio of the numbers of active codes of the two models."
     ),
-    floor=None,
-    ceiling=None,
+    floor="codes of noise, as many as each model has active",
+    ceiling="0.9: a lasso shrinks its coefficients by 0.1",
     cost="pairs",
     compares=True,
 )
@@ -52,8 +52,8 @@ UDR_SPEARMAN = MetricKind(
     better="more",
     unit="",
     explanation="the same as udr_lasso by rank correlations.",
-    floor=None,
-    ceiling=None,
+    floor="codes of noise, as many as each model has active",
+    ceiling="1, where codes match one to one",
     cost="pairs",
     compares=True,
 )
@@ -63,10 +63,11 @@ MODEL_CENTRALITY = MetricKind(
     unit="",
     explanation=(
         "mean FactorVAE score of a model's encoder on images of each other model's decoder, and the other way round; "
-        "100 votes of 64 images."
+        "100 votes of 64 images, of active codes alone. It falls with the ratio of the numbers of active codes of the "
+        "two models."
     ),
-    floor=None,
-    ceiling=None,
+    floor="votes of noise, between as many codes as each model has active",
+    ceiling="1, where each encoder tells every active code of the others",
     cost="pairs",
     compares=True,
 )
@@ -155,7 +156,9 @@ def udr(
 
     Range 0 to 1; a lasso shrinks its coefficients, so that it reaches 1 - alpha at most. Rewards codes that all models
     find. Blind where all models are wrong in the same way. A dead code changes nothing. A copy lowers it. Where each
-    model's codes have a rotation of their own, it falls.
+    model's codes have a rotation of their own, it falls. It tracks the number of active codes: two models of a and b
+    codes, of which the fewer match one to one and the rest match none, have (1 + min(a, b) / max(a, b)) / 2 of its
+    highest value.
     Raises ValueError for fewer than two models and for unequal N.
     Source: Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation Learning", ICLR 2020.
     """

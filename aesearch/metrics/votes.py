@@ -123,6 +123,29 @@ def votes_of_groups(groups: NDArray[np.floating], fixed: NDArray[np.integer]) ->
     return float(table.max(1).sum() / len(groups))
 
 
+def chance_of_votes(codes: int, fixed: NDArray[np.integer], draws: int = 200, seed: int = 0) -> tuple[float, float]:
+    """Compute the chance of ``votes_of_groups``: its value for codes of noise.
+
+    Gives the mean and the standard deviation of a draw.
+
+    codes: number of codes that vote, each as likely.
+    fixed: (V,), the index of the factor that a group shares.
+    draws: number of draws of the votes.
+
+    Both are 0 where there is no code or no group. One code scores the largest share of a factor, exactly.
+    """
+    if not codes or not len(fixed):
+        return 0.0, 0.0
+    _, factor = np.unique(fixed, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    scores = []
+    for _ in range(draws):
+        table = np.zeros((codes, int(factor.max()) + 1), np.int64)
+        np.add.at(table, (rng.integers(codes, size=len(factor)), factor), 1)
+        scores.append(table.max(1).sum() / len(factor))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
 def beta_vae_score(
     codes: Codes,
     factors: Factors,

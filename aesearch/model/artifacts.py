@@ -10,13 +10,14 @@ from PIL import Image
 from aesearch.datasets import Data, is_picture
 from aesearch.model.files import restore, save_model
 from aesearch.model.trained import Images, Labels, Model
+from aesearch.scores import drawn
+from aesearch.scores.sampling import KNOWN
 from aesearch.train import Result, TrainConfig
 
 SHOWN = 8
 STEPS = 9
 REACH = 2.5  # range of a traversal: standard deviations of a unit, to either side of its mean
 PICTURED = 512  # test images from which traversals take the range of each unit
-REFERENCED = 2000  # items of val whose codes and scores are saved
 
 
 def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data) -> None:
@@ -39,8 +40,8 @@ def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data
     }
     model = Model(restore(config, result.weights, replica), config, info, {}, replica)
     save_model(folder, config, result.weights, info, _reference(model, data))
-    images = data.images[data.test[:PICTURED]]
-    labels = _labels(model, data, data.test[:PICTURED])
+    index = drawn(data.test, PICTURED)
+    images, labels = data.images[index], _labels(model, data, index)
     if is_picture(model.shape):
         save_grid(folder / "reconstructions.png", reconstructions(model, images[:SHOWN], _first(labels, SHOWN)))
         if not config.code.spatial:
@@ -48,7 +49,7 @@ def save_artifacts(folder: Path, config: TrainConfig, result: Result, data: Data
 
 
 def _reference(model: Model, data: Data) -> dict[str, torch.Tensor]:
-    index = data.val[:REFERENCED]
+    index = drawn(data.val, KNOWN)
     images, labels = data.images[index], _labels(model, data, index)
     arrays: dict[str, NDArray[np.generic]] = dict(model.score(images, labels))
     if model.config.code.spatial:

@@ -17,11 +17,11 @@ from aesearch.errors import UserError
 from aesearch.model.files import device_of, read_model, restore
 from aesearch.objectives import pixels
 from aesearch.scores import anomaly_scores
+from aesearch.scores.sampling import has_prior, mixture_codes, prior_codes
 from aesearch.train import TrainConfig
 
 BATCH = 500
 DRAWS = 64  # samples of a code, to estimate a KL that has no closed form
-COMPONENTS = 10  # Gaussians in the mixture that is fitted to codes
 
 Images = NDArray[Any]
 Codes = NDArray[np.float32]
@@ -94,7 +94,7 @@ class Model:
     def score(self, images: Images, labels: Labels | None = None) -> dict[str, NDArray[np.float32]]:
         """Compute anomaly scores by name, (N,) each; a higher one is more unusual.
 
-        ``error`` is the squared error per pixel. Where the KL has a closed form there is ``elbo`` too: the negative
+        ``error`` is the squared error per pixel. Where codes have a posterior there is ``elbo`` too: the negative
         evidence lower bound in nats, with the code's mean decoded.
         """
         parts = [anomaly_scores(self.network, self.config.objective, x, y) for x, y in self._batches(images, labels)]
@@ -164,36 +164,22 @@ class Model:
         labels = rng.integers(self.network.classes, size=count) if label is None else np.full(count, label)
         return self.decode(codes, labels.astype(np.int64))
 
-    @torch.no_grad()
     def _from_prior(self, count: int, label: int | None, seed: int) -> Codes:
         objective = self.config.objective
-        if not (objective.variational or objective.draws):
+        if not has_prior(objective):
             raise UserError(f"{type(objective).__name__} has no prior to sample from; write --prior mixture")
         if label is not None and not self.network.classes:
             raise UserError(f"label={label} needs a conditional model, but this model is not; write --prior mixture")
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((count, self.network.latent_dim), dtype=np.float32)
-        component = rng.integers(2**31, size=count)
-        device = device_of(self.network)
-        drawn = self.network.from_prior(torch.from_numpy(noise).to(device), torch.from_numpy(component).to(device))
-        codes: Codes = drawn.cpu().numpy()
+        codes: Codes = prior_codes(self.network, count, seed).cpu().numpy()
         return codes
 
     def _from_mixture(self, count: int, label: int | None, seed: int) -> Codes:
-        from sklearn.mixture import GaussianMixture
-
         known = self._reference("indices" if "indices" in self.reference else "codes")
         if label is not None:
             known = known[self._reference("labels") == label]
         if len(known) < 2:
             raise UserError(f"a mixture needs at least 2 codes of val, but got {len(known)} for label={label}")
-        if "indices" in self.reference:
-            rng = np.random.default_rng(seed)
-            places = np.arange(known.shape[1])
-            return self._vectors(known[rng.integers(len(known), size=(count, len(places))), places])
-        mixture = GaussianMixture(min(COMPONENTS, len(known) // 2 or 1), reg_covar=1e-4, random_state=seed).fit(known)
-        drawn, _ = mixture.sample(count)
-        return np.random.default_rng(seed).permutation(drawn).astype(np.float32)
+        return mixture_codes(self.network, known, count, seed)
 
     def interpolate(self, a: Images, b: Images, steps: int = 9, spherical: bool = False) -> NDArray[np.float32]:
         """Interpolate between the codes of images, and decode: (N, steps, C, H, W).
@@ -207,11 +193,6 @@ class Model:
         weights = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
         path = _slerp(start, end, weights) if spherical else (1 - weights) * start[:, None] + weights * end[:, None]
         return self.decode(path.reshape(-1, path.shape[2])).reshape(len(start), steps, *self.shape)
-
-    def _vectors(self, indices: NDArray[np.int64]) -> Codes:
-        """Look up the codes (N, L) of codebook entries (N, places)."""
-        vectors = self._codebook.vectors.detach().cpu()[torch.from_numpy(indices)]
-        return vectors.movedim(2, 1).flatten(1).numpy()
 
     @property
     def _codebook(self) -> Codebook:

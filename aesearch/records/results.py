@@ -14,6 +14,8 @@ import pandas as pd
 
 from aesearch.records import Record, merged
 
+REFERENCE = ("trial", "metric", "floor", "ceiling", "spread")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -27,8 +29,8 @@ class Results:
     history: a row per trial, epoch and replica: trial, epoch, replica, a column per metric.
     distributions: the swept parameters' distributions as Optuna's JSON, in the order of the space.
     pictures: the folder of each trial's model and pictures, by trial.
-    references: a row per trial and metric that has a protocol: trial, metric, floor (of noise as codes), ceiling (of
-    the factors as codes).
+    references: a row per trial and metric that has them: trial, metric, floor (of noise), ceiling, spread (the
+    standard deviation of a draw of the floor; NaN where it is of one draw).
     protocols: what each protocol is, by its name; ``measured`` are its metrics, without a split.
     runs: MLflow's identifier of each trial's run; empty where the records were read as they lie here.
     """
@@ -39,9 +41,7 @@ class Results:
     history: pd.DataFrame
     distributions: Mapping[str, str]
     pictures: Mapping[int, Path]
-    references: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=["trial", "metric", "floor", "ceiling"])
-    )
+    references: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REFERENCE)))
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     runs: Mapping[int, str] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ def from_records(
         history=pd.DataFrame(history),
         distributions=distributions,
         pictures={key: record.folder / models for key, record in records.items()},
-        references=pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"]),
+        references=pd.DataFrame(references, columns=list(REFERENCE)),
         protocols=protocols["protocols"],
         runs=runs or {},
     )
@@ -112,7 +112,8 @@ class _Read:
 
 def _reference_rows(key: int, read: _Read) -> list[dict[str, Any]]:
     found = read.measured["references"]
-    return [{"trial": key, "metric": name, "floor": f, "ceiling": c} for name, (f, c) in found.items()]
+    # Floors of earlier releases are of one draw, so they have no spread.
+    return [dict(zip(REFERENCE, (key, name, *each, math.nan), strict=False)) for name, each in found.items()]
 
 
 def _last(read: _Read) -> tuple[dict[str, list[float]], list[int]]:

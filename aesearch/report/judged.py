@@ -11,8 +11,11 @@ from aesearch.report.analysis import Analysis
 from aesearch.statistics.components import LEVEL, holm, pooled_deviation
 from aesearch.statistics.trends import Correlation, spearman
 
-# Disentanglement trades against these metrics, so the rank correlations include them.
-TRADED = ("test/mse", "test/elbo")
+# Disentanglement trades against these metrics, and agreement tracks the last, so the rank correlations include them.
+ACTIVE = "test/active_units"
+TRADED = ("test/mse", "test/elbo", ACTIVE)
+# Standard deviations of a draw above its floor, below which a value is as that of noise.
+ABOVE = 2
 LEAST_MODELS = 4
 
 
@@ -31,6 +34,7 @@ class Judged:
         return {
             f"{split}/{name}": protocol
             for protocol, known in self.analysis.results.protocols.items()
+            if "draws" in known
             for name in known["measured"]
             for split in ("val", "test")
         }
@@ -66,20 +70,23 @@ class Judged:
         return [name for name in self.analysis.tested if name in known]
 
     @cached_property
-    def references(self) -> dict[tuple[int, str], tuple[float, float]]:
-        """The floor and the ceiling by trial and metric.
+    def references(self) -> dict[tuple[int, str], tuple[float, float, float]]:
+        """The floor, the ceiling and the spread of the floor by trial and metric.
 
-        The floor depends on the code size, so trials differ.
+        The spread is the standard deviation of a draw. The floor depends on the code size, so trials differ.
         """
         rows = self.analysis.results.references.to_dict("records")
-        return {(row["trial"], row["metric"]): (float(row["floor"]), float(row["ceiling"])) for row in rows}
+        return {
+            (row["trial"], row["metric"]): (float(row["floor"]), float(row["ceiling"]), float(row["spread"]))
+            for row in rows
+        }
 
     def normalised(self, trial: int, metric: str) -> float:
         """Scale a trial's value so that the floor is 0 and the ceiling is 1.
 
         Returns NaN unless the ceiling is above the floor.
         """
-        floor, ceiling = self.references.get((trial, metric), (0.0, 0.0))
+        floor, ceiling, _ = self.references.get((trial, metric), (0.0, 0.0, 0.0))
         if not ceiling > floor:
             return float("nan")
         return (float(self.analysis.complete[metric][trial]) - floor) / (ceiling - floor)
@@ -87,17 +94,15 @@ class Judged:
     def table(self) -> pd.DataFrame:
         """Make the table of all reported metrics, with a row per metric.
 
-        It has the protocol, floor and ceiling of the first shown trial, the values of each shown trial, the pooled
+        It has the protocol, the values of each shown trial beside the floor and the ceiling of that trial, the pooled
         standard deviation over seeds, and the share of the variance that settings explain, within conditions.
         """
         rows = []
-        first = next(iter(self.analysis.shown.values()))
         for metric in self.columns:
-            floor, ceiling = self.references.get((first, metric), (float("nan"), float("nan")))
             row = {"metric": metric, "protocol": self.protocols.get(metric, "")}
-            row |= {"floor": _number(floor), "ceiling": _number(ceiling)}
             for what, key in self.analysis.shown.items():
                 row[f"{what}: trial {key}"] = self._cell(key, metric)
+                row[f"trial {key}: floor to ceiling"] = self._range(key, metric)
             found = self.analysis.components(metric)
             row["SD over seeds"] = (
                 _number(pooled_deviation(list(self.analysis.seeds(metric).values()))) if found else ""
@@ -116,7 +121,22 @@ class Judged:
             return ""
         share = self.normalised(trial, metric)
         beside = f" = {share:.0%}" if np.isfinite(share) else ""
+        if beside and self.noisy(trial, metric):
+            beside += ", as noise"
         return f"{_number(value)} [{_number(low)} to {_number(high)}]{beside}"
+
+    def noisy(self, trial: int, metric: str) -> bool:
+        """Tell whether a trial's value is no better than draws of noise may be."""
+        floor, _, spread = self.references[trial, metric]
+        return bool(self.analysis.complete[metric][trial] <= floor + ABOVE * spread)
+
+    def _range(self, trial: int, metric: str) -> str:
+        """Write the floor, with the spread of its draws, and the ceiling of a trial."""
+        if (trial, metric) not in self.references:
+            return ""
+        floor, ceiling, spread = self.references[trial, metric]
+        around = "" if np.isnan(spread) else f" ± {_number(spread)}"
+        return f"{_number(floor)}{around} to {_number(ceiling)}"
 
     @cached_property
     def models(self) -> pd.DataFrame:
@@ -177,11 +197,25 @@ class Judged:
                 f"{name}, which needs no labels, correlates over the {first.n} models of {first.clusters} trials with "
                 f"the {len(found)} labelled metrics by Spearman {min(rho):+.2f} to {max(rho):+.2f} (median "
                 f"{np.median(rho):+.2f}, most with {most}: [{first.low:+.2f} to {first.high:+.2f}]); {told} of these "
-                "are told from none (trials as clusters, Holm's correction). Its best model, of trial "
+                "are told from none (trials as clusters, Holm's correction). "
+                f"{self._tracks(name)}Its best model, of trial "
                 f"{int(best['trial'])}, has the median rank {int(np.median(places))} of {len(self.models)} by the "
                 "labelled metrics."
             )
         return sentences
+
+    def _tracks(self, name: str) -> str:
+        """Say how a metric without labels goes with the number of active codes."""
+        if ACTIVE not in self.correlations:
+            return ""
+        both = self.models[[name, ACTIVE]].to_numpy(dtype=float)
+        found = spearman(both[:, 0], both[:, 1], self.models["trial"].to_numpy())
+        if not found:
+            return ""
+        return (
+            f"With the number of active codes, which it tracks by its definition, it correlates by {found.rho:+.2f} "
+            f"[{found.low:+.2f} to {found.high:+.2f}]. "
+        )
 
     def _agreement(self, name: str) -> dict[str, Correlation]:
         """Correlate a metric without labels with each labelled one, trials as clusters."""
@@ -204,6 +238,8 @@ class Judged:
         """Define each protocol in a line."""
         lines = []
         for name, known in self.analysis.results.protocols.items():
+            if "draws" not in known:
+                continue  # It is the version of a score that has no protocol.
             drawn = "all images, with replacement" if known["draws"] == "all" else "the split's images"
             judged = f"{known['test_points']:,} others" if known["test_points"] else "the same"
             left = f", {', '.join(known['without'])} left out" if known["without"] else ""
@@ -212,8 +248,10 @@ class Judged:
             lines.append(
                 f"Protocol {name} ({known['hash']}): fitted on at most {known['points']:,} of {drawn}, judged on "
                 f"{judged}; {known['codes']} codes{left}; MIG from {mig}; SAP by {known['sap']}; DCI by "
-                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: {NOISE}; ceiling: {FACTORS}. A "
-                "percentage gives the place of a value between floor (0 %) and ceiling (100 %)."
+                f"{known['regressor']}; FactorVAE and BetaVAE by {votes}. Floor: {NOISE}, mean ± "
+                f"standard deviation of several draws; ceiling: {FACTORS}. A percentage gives the place of a value "
+                f"between its trial's floor (0 %) and ceiling (100 %); up to {ABOVE} standard deviations above the "
+                'floor it is "as noise".'
             )
         return lines
 

@@ -6,12 +6,12 @@ Scores on codes can be measured at any epoch. The others are measured once, at t
 from aesearch.scores.anomalies import Detection, anomaly_scores, score_split
 from aesearch.scores.comparisons import UDR, Comparison, ModelCentrality
 from aesearch.scores.declared import check_declared, check_measures, check_scores
-from aesearch.scores.disentanglement import CodeScore, Disentanglement, Reference
+from aesearch.scores.disentanglement import CodeScore, Disentanglement
 from aesearch.scores.images import PCA, Denoising, Frechet, Quality
 from aesearch.scores.labels import FineTuned, Probe
 from aesearch.scores.likelihood import Likelihood
 from aesearch.scores.measuring import measure, protocols, references
-from aesearch.scores.score import Score, Trained
+from aesearch.scores.score import Reference, Score, Trained, drawn
 from aesearch.scores.source import Posterior, Source
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Trained",
     "anomaly_scores",
     "check_declared",
+    "drawn",
     "measure",
     "protocols",
     "references",

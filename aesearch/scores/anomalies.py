@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from aesearch.metrics.roc import auroc, average_precision, fpr_at_tpr
 from aesearch.objectives import NLL, Objective, pixels
 from aesearch.scores.score import Score, Trained, batches
 
+DRAWS = 64  # samples of a code, to estimate a KL that has no closed form
+
 
 @torch.no_grad()
 def anomaly_scores(
@@ -28,15 +31,22 @@ def anomaly_scores(
     x: images (B, C, H, W).
     label: (B,), the classes for a conditional model.
 
-    ``error`` is the squared error per pixel of the reconstruction at the code mean. ``elbo``, where the KL is exact,
-    is the negative evidence lower bound in nats per image. It is computed at the code mean, so that it has no sampling
-    noise.
+    ``error`` is the squared error per pixel of the reconstruction at the code mean. ``elbo``, where codes have a
+    posterior, is the negative evidence lower bound in nats per image. The image is decoded from the code mean, so that
+    it has no sampling noise. A KL without a closed form, as with a VampPrior or a flow, is estimated from 64 samples,
+    with the same noise for each image.
     """
     output = model(x, x.new_empty(0, len(x), model.latent_dim), label, decode_mean=True)
     assert output.mean_logits is not None
     scores = {"error": ((pixels(output.mean_logits, objective.likelihood) - x) ** 2).flatten(1).mean(1)}
-    kl = output.code.exact_kl() if isinstance(output.code, RandomCode) else None
-    if kl is not None:
+    if isinstance(output.code, RandomCode):
+        kl = output.code.exact_kl()
+        if kl is None:
+            generator = torch.Generator(x.device).manual_seed(0)
+            noise = torch.randn(DRAWS, 1, model.latent_dim, generator=generator, device=x.device)
+            code = model.code(x, noise.expand(-1, len(x), -1), label)
+            assert isinstance(code, RandomCode)
+            kl = code.kl()
         scores["elbo"] = NLL[objective.likelihood](output.mean_logits, x) + kl
     return scores
 
@@ -55,9 +65,11 @@ class Detection(Score):
     """AUROC, average precision and false positive rate of anomaly detection.
 
     Items are ranked by the squared error of their reconstruction. The false positive rate is that at 95 % true
-    positives. AUROC is also given for the negative ELBO; a model without an ELBO has that of the error there.
+    positives. AUROC is also given for the negative ELBO of a model that has one.
     The data must have anomalies in test, such as OneClass(MNIST(), normal=3).
     """
+
+    estimator: ClassVar[int] = 2
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -66,6 +78,9 @@ class Detection(Score):
     @property
     def names(self) -> tuple[str, ...]:
         return ("auroc", "average_precision", "fpr_at_95_tpr", "elbo_auroc")
+
+    def names_for(self, data: Dataset, objective: Objective) -> tuple[str, ...]:  # noqa: ARG002
+        return tuple(name for name in self.names if objective.variational or name != "elbo_auroc")
 
     def check(self, data: Dataset, objective: Objective) -> None:  # noqa: ARG002
         if not isinstance(data, OneClass):
@@ -77,10 +92,9 @@ class Detection(Score):
         anomalous = trained.data.anomalous[index]
         scores = score_split(trained, index)
         error = scores["error"]
-        return {
+        found = {
             "auroc": auroc(error, anomalous),
             "average_precision": average_precision(error, anomalous),
             "fpr_at_95_tpr": fpr_at_tpr(error, anomalous),
-            # A model without an ELBO is ranked by its error.
-            "elbo_auroc": auroc(scores.get("elbo", error), anomalous),
         }
+        return found | ({"elbo_auroc": auroc(scores["elbo"], anomalous)} if "elbo" in scores else {})

@@ -5,7 +5,8 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,13 @@ from aesearch.errors import UserError, nearest
 from aesearch.objectives import Objective
 from aesearch.protocols import Protocol, fast
 from aesearch.rights import shared_files
-from aesearch.scores.score import Score, Trained
+from aesearch.scores.score import Reference, Score, Trained
 from aesearch.scores.source import Places, Posterior, Sample, Source
 
 # Standard deviation of a posterior that counts as certain, in steps from one value of a factor to the next.
 NARROW = 0.01
+# Draws of noise for a floor: they end where the standard error of their mean is near enough.
+FEWEST, MOST, NEAR = 3, 12, 0.01
 
 
 class Measure(NamedTuple):
@@ -39,13 +42,6 @@ class Measure(NamedTuple):
     of: Callable[[Sample], tuple[float, ...]]
     labelled: bool = True
     whole: bool = False
-
-
-class Reference(NamedTuple):
-    """Scores of codes of noise (floor) and of the factors as codes (ceiling)."""
-
-    floor: float
-    ceiling: float
 
 
 def _pairs(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -203,33 +199,64 @@ class Disentanglement(CodeScore):
     def references(self, trained: Trained, split: str) -> Mapping[str, Reference]:
         """Measure floor and ceiling of the labelled metrics.
 
-        They are computed once for a data set and a code size, and then read from ``trained.cache``.
+        They are computed once for a data set and a code size, and then read from ``trained.cache``. A floor is the
+        mean of several draws of noise. Splits of equal size share it.
         """
         labelled = [metric for metric in self.chosen if MEASURES[metric].labelled]
         if not labelled:
             return {}
         source = trained.source(None if self.protocol.draws == "all" else split)
-        noise = _noise(source, trained.model.latent_dim, self.protocol.posterior)
-        perfect = _perfect(source, self.protocol)
+        alike = self.protocol.draws == "split" and len(trained.index("val")) == len(trained.index("test"))
+        beside = trained.source("test") if alike else source
+        size, perfect = trained.model.latent_dim, _perfect(source, self.protocol)
         found: dict[str, Reference] = {}
         for one in (Disentanglement((metric,), self.protocol) for metric in labelled):
-            floors, ceilings = one._scored(noise, trained.cache), one._scored(perfect, trained.cache)
-            found |= {name: Reference(floors[name], ceilings[name]) for name in one.names}
+            floors = one._kept(_key(f"{size} of noise", beside), trained.cache, partial(one._floors, beside, size))
+            (ceilings,) = one._kept(_key("perfect", source), trained.cache, partial(one._ceilings, perfect))
+            for name, each, ceiling in zip(one.names, zip(*floors, strict=True), ceilings, strict=True):
+                found[name] = Reference(float(np.mean(each)), ceiling, float(np.std(each, ddof=1)))
         return found
 
-    def _scored(self, made: "Constructed", cache: Path | None) -> Mapping[str, float]:
-        key = hashlib.sha256(repr((self.metrics, self.protocol.hash, made.key)).encode()).hexdigest()[:24]
+    def _floors(self, source: Source, size: int) -> list[list[float]]:
+        """Score codes of noise, as often as their mean needs.
+
+        Gives a row for each draw, which draws codes, points and votes.
+        """
+        rows: list[list[float]] = []
+        while len(rows) < FEWEST or (len(rows) < MOST and _error(rows) > NEAR):
+            drawn = replace(self, protocol=replace(self.protocol, seed=self.protocol.seed + len(rows)))
+            noise = _noise(source, size, self.protocol.posterior, len(rows))
+            rows.append(list(drawn.of_source(noise).values()))
+        return rows
+
+    def _ceilings(self, perfect: Source) -> list[list[float]]:
+        return [list(self.of_source(perfect).values())]
+
+    def _kept(
+        self, made: tuple[object, ...], cache: Path | None, measure: Callable[[], list[list[float]]]
+    ) -> list[list[float]]:
+        """Read rows of values from the cache; measure them first where it has none.
+
+        made: what the scored codes are made of.
+        """
+        key = hashlib.sha256(repr((self.metrics, self.protocol.hash, made)).encode()).hexdigest()[:24]
         path = None if cache is None else cache / "references" / f"{key}.json"
         if path is None or not _writable(path.parent):
-            return self.of_source(made.source)
+            return measure()
         with shared_files(), FileLock(f"{path}.lock"):
             if not path.exists():
                 # Under the lock, so one name is enough: what a process that was killed has left is replaced.
                 unfinished = path.with_suffix(".tmp")
-                unfinished.write_text(json.dumps(list(self.of_source(made.source).values())))
+                unfinished.write_text(json.dumps(measure()))
                 unfinished.replace(path)
             # A protocol under another name has the same values, so they are read by place.
-            return dict(zip(self.names, json.loads(path.read_text()), strict=True))
+            rows: list[list[float]] = json.loads(path.read_text())
+            return rows
+
+
+def _error(rows: list[list[float]]) -> float:
+    """Compute the largest standard error of the means of the columns."""
+    return float(np.std(rows, axis=0, ddof=1).max() / len(rows) ** 0.5)
 
 
 def _writable(folder: Path) -> bool:
@@ -241,32 +268,25 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-class Constructed(NamedTuple):
-    """Codes made from the factors alone, and their key in the cache."""
-
-    source: Source
-    key: tuple[object, ...]
-
-
 def _key(kind: str, source: Source) -> tuple[object, ...]:
     assert source.factors is not None
     return kind, source.names, source.size, hashlib.sha256(source.factors.tobytes()).hexdigest()
 
 
-def _noise(source: Source, latent_dim: int, posterior: bool) -> Constructed:
+def _noise(source: Source, latent_dim: int, posterior: bool, seed: int) -> Source:
     """Make as many codes of noise as a model has, or posteriors equal to the prior."""
 
     def encode(places: Places) -> Posterior:
         if posterior:
             nothing = np.zeros((len(places), latent_dim), np.float32)
             return Posterior(nothing, nothing)
-        noise = np.random.default_rng(0).standard_normal((source.size, latent_dim), np.float32)
+        noise = np.random.default_rng(seed).standard_normal((source.size, latent_dim), np.float32)
         return Posterior(noise[places])
 
-    return Constructed(source._replace(encode=encode), _key(f"{latent_dim} of noise", source))
+    return source._replace(encode=encode)
 
 
-def _perfect(source: Source, protocol: Protocol) -> Constructed:
+def _perfect(source: Source, protocol: Protocol) -> Source:
     """Make a code for each counted factor that varies: its standardised value.
 
     Its posterior is far narrower than the step from one value to the next.
@@ -281,4 +301,4 @@ def _perfect(source: Source, protocol: Protocol) -> Constructed:
     def encode(places: Places) -> Posterior:
         return Posterior(codes[places], np.broadcast_to(narrow, (len(places), len(narrow))))
 
-    return Constructed(source._replace(encode=encode), _key("perfect", source))
+    return source._replace(encode=encode)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from aesearch.errors import UserError
 from aesearch.metrics.frechet import frechet, random_conv_features
 from aesearch.metrics.quality import pca_mse, psnr, ssim
 from aesearch.objectives import Objective, pixels
-from aesearch.scores.score import BATCH, Score, Trained, batches
+from aesearch.scores.sampling import KNOWN, has_prior, known_codes, mixture_codes, prior_codes
+from aesearch.scores.score import BATCH, Score, Trained, batches, drawn
 
 MOST_FITTED = 20_000
 
@@ -25,6 +27,8 @@ class PCA(Score):
 
     A linear model of that size reaches it.
     """
+
+    estimator: ClassVar[int] = 2
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -40,7 +44,7 @@ class PCA(Score):
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
         train, test = (
             np.concatenate([trained.images(i).flatten(1).cpu().numpy() for i in batches(index)])
-            for index in (trained.index("train")[:MOST_FITTED], trained.index(split))
+            for index in (drawn(trained.index("train"), MOST_FITTED), trained.index(split))
         )
         size = min(trained.codes(split).shape[1], train.shape[1])
         return {"pca_mse": pca_mse(train, test, [size])[0]}
@@ -122,10 +126,10 @@ class Frechet(Score):
     """Frechet distances from images of the split; less is better.
 
     images: number of images of the split, at most.
-    seed: of the draws.
+    seed: of the draws of images and samples.
 
-    frechet_samples: to as many samples. Codes are drawn from the prior, or without one from a Gaussian fitted to the
-    codes of train; a sample is their expected pixels.
+    frechet_samples: to as many samples, those of ``use sample``: their codes are drawn from the prior, or without one
+    as ``use sample --prior mixture`` does; a sample is their expected pixels.
     frechet_reconstructions: to the images' own reconstructions.
     frechet_data: to as many images of train; it is the floor of the others.
     Features are those of ``random_conv_features``. All three grow as ``images`` falls, so compare equal numbers only.
@@ -133,6 +137,7 @@ class Frechet(Score):
 
     images: int = 5_000
     seed: int = 0
+    estimator: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.images < 2:
@@ -151,8 +156,8 @@ class Frechet(Score):
             raise UserError(f"Frechet needs images of 4 x 4 pixels at least, but got {data}")
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        index = trained.index(split)[: self.images]
-        train = np.random.default_rng(self.seed).permutation(trained.index("train"))[: len(index)]
+        index = drawn(trained.index(split), self.images, self.seed)
+        train = drawn(trained.index("train"), len(index), self.seed)
         real = np.concatenate([_features(trained.images(part)) for part in batches(index)])
         others = {
             "frechet_samples": self._sampled(trained, index),
@@ -170,18 +175,13 @@ class Frechet(Score):
 
         A conditional model's samples have the labels of those items.
         """
-        rng = np.random.default_rng(self.seed)
-        device = next(trained.model.parameters()).device
-        if trained.objective.variational:
-            noise = rng.standard_normal((len(index), trained.model.latent_dim), np.float32)
-            component = torch.from_numpy(rng.integers(2**31, size=len(index)))
-            flat = trained.model.from_prior(torch.from_numpy(noise).to(device), component.to(device))
+        if has_prior(trained.objective):
+            flat = prior_codes(trained.model, len(index), self.seed)
         else:
-            known = trained.codes("train").astype(np.float64)
-            values, vectors = np.linalg.eigh(np.cov(known.T).reshape(known.shape[1], -1))
-            codes = rng.standard_normal((len(index), known.shape[1]))
-            codes = known.mean(0) + codes @ (vectors * np.sqrt(values.clip(0))).T
-            flat = torch.from_numpy(codes.astype(np.float32)).to(device)
+            val = drawn(trained.index("val"), KNOWN)
+            parts = [known_codes(trained.model, trained.images(i), trained.label_tensor(i)) for i in batches(val)]
+            codes = mixture_codes(trained.model, torch.cat(parts).cpu().numpy(), len(index), self.seed)
+            flat = torch.from_numpy(codes).to(next(trained.model.parameters()).device)
         features = []
         for at, part in zip(range(0, len(index), BATCH), flat.split(BATCH), strict=True):
             label = trained.label_tensor(index[at : at + BATCH])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from aesearch.datasets import Dataset, is_picture
 from aesearch.errors import UserError
 from aesearch.metrics import bits_per_dimension
 from aesearch.objectives import FAMILIES, NLL, Nll, Objective
-from aesearch.scores.score import Score, Trained, batches
+from aesearch.scores.score import Score, Trained, batches, drawn
 
 MOST_AT_ONCE = 2_000  # images that are decoded at a time
 
@@ -99,6 +100,7 @@ class Likelihood(Score):
 
     samples: int = 64
     images: int = 1_000
+    estimator: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.images < 1:
@@ -120,7 +122,7 @@ class Likelihood(Score):
             raise UserError(f"Likelihood needs a variational objective, such as VAE(), but got {objective}")
 
     def measure(self, trained: Trained, split: str) -> Mapping[str, float]:
-        index = trained.index(split)[: self.images]
+        index = drawn(trained.index(split), self.images)
         generator: torch.Generator | None = None
         bounds, coded, rates, distortions = [], [], [], []
         family = FAMILIES[trained.objective.likelihood]

@@ -3,11 +3,12 @@
 A score is measured once, at the end: it is expensive, or needs more than codes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -122,13 +123,39 @@ def batches(index: NDArray[np.int64], size: int = BATCH) -> list[NDArray[np.int6
     return [index[start : start + size] for start in range(0, len(index), size)]
 
 
+def drawn(index: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Draw at most ``most`` items of ``index`` without replacement.
+
+    They stay in order. The first items of a file are often no fair sample of it: the first half of MNIST's test is the
+    easier one.
+    """
+    if len(index) <= most:
+        return index
+    return index[np.sort(np.random.default_rng(seed).permutation(len(index))[:most])]
+
+
+class Reference(NamedTuple):
+    """Floor and ceiling to hold the values of a metric against.
+
+    floor: the value without any merit, a mean over draws, such as of codes of noise.
+    ceiling: the value with full merit, such as of the factors as codes.
+    spread: the standard deviation of a draw of the floor; NaN where it is of one draw.
+    """
+
+    floor: float
+    ceiling: float
+    spread: float = math.nan
+
+
 class Score(ABC):
     """A frozen value: one or more metrics of a trained replica.
 
     kinds: descriptions of those of its metrics that no file of aesearch.metrics describes.
+    estimator: its version, raised whenever its answers change; a protocol has its own.
     """
 
     kinds: ClassVar[tuple[MetricKind, ...]] = ()
+    estimator: ClassVar[int] = 1
 
     @property
     def needs(self) -> type[Code]:

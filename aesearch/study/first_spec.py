@@ -6,6 +6,8 @@ It has a hash of the sampled configurations, and the fields that they all share.
 import hashlib
 from collections.abc import Iterator, Mapping
 
+from aesearch.protocols import ESTIMATORS, estimator
+from aesearch.scores import CodeScore, Disentanglement
 from aesearch.study.study import Study
 from aesearch.train import TrainConfig
 from aesearch.train.description import ABSENT, Change, Description, Node, text
@@ -27,7 +29,12 @@ def first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
 
     known: that spec. A difference of one sampled configuration has no name there, so only the hash tells it.
     """
-    protocols = {f"{one.name} {one.hash}" for _, config in study.probes for one in config.protocols}
+    protocols = {
+        f"{score.protocol.name} {score.protocol.hash_of(_version(score))}"
+        for _, config in study.probes
+        for score in (*config.monitored, *config.scores)
+        if isinstance(score, CodeScore)
+    }
     asked = {
         "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in study.searched),
         "early_stopping": first_text(study.early_stopping),
@@ -47,6 +54,11 @@ def first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
     every = [dict(_flat("config", config)) for config in configs]
     named = list(_differing(shared, dict(set(every[0].items()).intersection(*(one.items() for one in every)))))
     yield from named or [Change("the hash of the sampled configurations", hashed[:8], now[:8])]
+
+
+def _version(score: CodeScore) -> int:
+    """Find the version of estimators that decides a score's values."""
+    return max(map(estimator, score.chosen)) if isinstance(score, Disentanglement) else ESTIMATORS
 
 
 def _as_first(config: TrainConfig, study: Study, rule: Node | None) -> Description:

@@ -43,6 +43,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "protocols": {
             name: _describe_protocol(protocol, metrics) for name, (protocol, metrics) in _measured(study).items()
         },
+        "estimators": _estimators(study),
         "code": _code(study),
         "configurations": [describe(config) for _, config in study.probes],
     }
@@ -99,6 +100,22 @@ def _measured(study: Study) -> dict[str, tuple[Protocol, list[str]]]:
     return found
 
 
+def _estimators(study: Study) -> dict[str, str]:
+    """List the versions of the scores that have no protocol, by type."""
+    scores = (score for _, config in study.probes for score in config.scores)
+    return {type(score).__name__: str(score.estimator) for score in scores if not isinstance(score, CodeScore)}
+
+
+def _estimator_changes(known: Mapping[str, str], study: Study) -> Iterator[Change]:
+    """Yield the changes of estimators.
+
+    A release before they were counted had the first of each.
+    """
+    for name, now in _estimators(study).items():
+        if known.get(name, "1") != now:
+            yield Change(f"estimators.{name}", known.get(name, "1"), now)
+
+
 def _describe_protocol(protocol: Protocol, metrics: list[str]) -> Node:
     decisive = dict.fromkeys(name for metric in metrics for name in protocol.decides(metric))
     return {
@@ -110,6 +127,7 @@ def _describe_protocol(protocol: Protocol, metrics: list[str]) -> Node:
 
 def _first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
     yield from first_changes(study, known)
+    yield from _estimator_changes({}, study)
     yield from _rule_changes(first_rule(known), study)
 
 
@@ -127,6 +145,7 @@ def _changes(study: Study, written: Mapping[str, Any]) -> Iterator[Change]:
         if known["space"].get(name) != space.get(name):
             yield Change(f"space.{name}", known["space"].get(name, ABSENT), space.get(name, ABSENT))
     yield from _protocol_changes(known["protocols"], study)
+    yield from _estimator_changes(known.get("estimators", {}), study)
     code = _code(study)
     # Specs of earlier releases have no code: it counts from now on. A notebook's cannot be read.
     for name, was in known.get("code", {}).items() if study.path else ():

@@ -197,7 +197,7 @@ def probe(
         cohort.keep_best(1, values)
     if ends and cache:
         # The references are computed once for many trials, so they are no cost of this one.
-        references((*config.monitored, *config.scores), next(iter(_trained(cohorts[0], cache))))
+        references((*config.monitored, *config.scores), list(_trained(cohorts[0], cache)))
     end, result = timed(lambda: _result(cohorts, cache)) if ends else (0.0, None)
     return Costs(step, max(few - step, 0.0) + metrics, end, result, snapshot(cohorts))
 
@@ -243,7 +243,7 @@ def _result(cohorts: list[Cohort], cache: Path | None) -> Result:
         metrics | measure(config.scores, replicas),
         tuple(epoch for cohort in cohorts for epoch in cohort.best_epochs),
         {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]},
-        references((*config.monitored, *config.scores), replicas[0]),
+        references((*config.monitored, *config.scores), replicas),
         protocols((*config.monitored, *config.scores)),
     )
 

@@ -12,6 +12,7 @@ from aesearch.datasets import is_picture
 from aesearch.errors import UserError
 from aesearch.escapes import write_csv
 from aesearch.model import Model
+from aesearch.scores import drawn
 from aesearch.use.inputs import Source
 
 LEVELS = (4, 6, 8)  # bits of a quantised number of a plain code
@@ -37,7 +38,7 @@ def compress(model: Model, source: Source, out: Path) -> list[str]:
     items = source.items()
     given = source.given_labels(items)
     images = _bytes(items.images)
-    rows = [("PNG", _png_bits(images[:MOST_PNG]), 0.0)]
+    rows = [("PNG", _png_bits(images[drawn(np.arange(len(images)), MOST_PNG)]), 0.0)]
     if model.config.code.variational or model.config.code.spatial:
         name = "KL of the code" if model.config.code.variational else "codebook entries"
         rows.append(

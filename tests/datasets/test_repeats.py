@@ -103,7 +103,7 @@ def test_first_equals_are_found_by_content_among_all_or_some():
     np.testing.assert_array_equal(among(first_equals(values), np.array([2, 3, 4, 5])), [0, 1, 2, 0])
 
 
-def test_what_was_found_is_remembered_and_found_again_where_it_is_lost(tmp_path):
+def test_what_was_found_is_remembered(tmp_path):
     values, path = items_of(), tmp_path / "new" / "of.repeats.json"
     expected = first_equals(values)
     np.testing.assert_array_equal(known_first_equals(values, path), expected)

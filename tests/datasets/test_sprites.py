@@ -96,7 +96,7 @@ def test_positions_between_pixels_are_drawn_there():
 
 
 @pytest.mark.parametrize(("across", "down"), [(16, 6), (3, 8), (1, 12)])
-def test_x_and_y_may_have_ranges_of_their_own_in_the_same_steps(across, down, tmp_path):
+def test_x_and_y_may_have_ranges_of_their_own(across, down, tmp_path):
     sprites = Sprites(resolution=64, shapes=("ellipse",), scales=1, orientations=1, positions=(across, down))
     assert (sprites.factor_sizes["x"], sprites.factor_sizes["y"]) == (across, down)
     grid = np.zeros((1, 1, 1, across, down, 64, 64), np.uint8)
@@ -153,12 +153,12 @@ def test_all_images_differ_or_the_grid_is_refused(resolution, shapes, scales, or
 
 @pytest.mark.parametrize("resolution", [16, 24, 32, 48, 64])
 @pytest.mark.parametrize("orientations", [1, 2, 8, 40])
-def test_the_shapes_of_the_default_differ_at_every_turn(resolution, orientations, tmp_path):
+def test_default_shapes_differ_at_every_turn(resolution, orientations, tmp_path):
     Sprites(resolution=resolution, scales=3, orientations=orientations, positions=2).load(tmp_path)
 
 
 @pytest.mark.parametrize(("shape", "orientations", "first"), [("square", 8, 2), ("ellipse", 6, 3)])
-def test_a_shape_that_a_part_of_a_turn_brings_onto_itself_is_refused(shape, orientations, first, tmp_path):
+def test_shapes_that_a_part_of_a_turn_repeats(shape, orientations, first, tmp_path):
     with pytest.raises(UserError, match=f"such as that of {shape} at orientation 0 and {first}; take a higher"):
         Sprites(32, (shape,), 1, orientations, 4).load(tmp_path)
     Sprites(32, (shape,), 1, orientations - 1, 4).load(tmp_path)

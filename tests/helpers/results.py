@@ -67,7 +67,8 @@ def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) 
         keep_codes(pictures[key])
         if state == "COMPLETE":
             references += [
-                {"trial": key, "metric": f"test/{name}", "floor": 0.1, "ceiling": 0.9} for name in ("mig", "fast.mig")
+                {"trial": key, "metric": f"test/{name}", "floor": 0.1, "ceiling": 0.9, "spread": 0.01}
+                for name in ("mig", "fast.mig")
             ]
     info = {
         "name": "known",
@@ -79,7 +80,7 @@ def make(folder: Path, metrics: int = 2, complete: int = 12, replicas: int = 3) 
         "file_sha256": "0" * 64,
     }
     texts = {name: distribution_to_json(distribution) for name, distribution in DISTRIBUTIONS.items()}
-    known = pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling"])
+    known = pd.DataFrame(references, columns=["trial", "metric", "floor", "ceiling", "spread"])
     protocols = {
         "epoch": epoch.describe() | {"measured": ["mig"]},
         "fast": fast.describe() | {"measured": ["fast.mig"]},

@@ -150,6 +150,19 @@ def test_boosted_trees_are_those_of_scikit_learn(classes):
     assert ours.test_accuracy == pytest.approx(theirs.score(codes[300:], labels[300:]), abs=0.06)
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_boosted_trees_of_two_thousand_points_are_cut_between_all_values(classes):
+    """With 256 bins the importance of noise is too small, and the train accuracy too low."""
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 3000)
+    codes = (labels[:, None] * [0.5, 0.2, 0.0] + rng.normal(size=(3000, 3))).astype(np.float32).astype(float)
+    ours = boosted_trees(codes[:2000], labels[:2000], codes[2000:], labels[2000:])
+    theirs = GradientBoostingClassifier(random_state=0).fit(codes[:2000], labels[:2000])
+    np.testing.assert_allclose(ours.importance, theirs.feature_importances_, atol=0.002)
+    assert ours.train_accuracy == pytest.approx(theirs.score(codes[:2000], labels[:2000]), abs=0.003)
+    assert ours.test_accuracy == pytest.approx(theirs.score(codes[2000:], labels[2000:]), abs=0.005)
+
+
 def test_a_copy_shares_the_importance_of_a_code():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 500)

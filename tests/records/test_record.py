@@ -99,7 +99,7 @@ def kinds(value: object) -> set[type]:
 
 def test_what_is_handed_over_is_of_plain_values():
     """A value of this package would make the process that writes the records import torch, for seconds."""
-    reference = {"val/mig": Reference(0.1, 0.9)}
+    reference = {"val/mig": Reference(0.1, 0.9, 0.02)}
     result = Result({"val/loss": (1.0, 2.0)}, (1, 1), {}, reference, {"fast": {"hash": "a"}})
     plain = {dict, list, tuple, str, int, float}
     assert kinds(summary(result, 1.0)) <= plain

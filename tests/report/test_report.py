@@ -244,14 +244,36 @@ def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
     assert np.isnan(judged.normalised(first, "test/mse")), "it has neither"
     table = judged.table().set_index("metric")
     row = table.loc["test/fast.mig"]
-    assert (row["protocol"], row["floor"], row["ceiling"]) == ("fast", "0.1", "0.9")
+    assert (row["protocol"], row[f"trial {first}: floor to ceiling"]) == ("fast", "0.1 ± 0.01 to 0.9")
     assert row[f"knee: trial {first}"].endswith(f"] = {(value - 0.1) / 0.8:.0%}")
-    assert (table.loc["test/mse", ["protocol", "floor", "ceiling"]] == "").all()
+    assert (table.loc["test/mse", ["protocol", f"trial {first}: floor to ceiling"]] == "").all()
     found = analysis.components("test/fast.mig")
     assert row["SD over seeds"] == f"{found.seeds**0.5:.3g}"
     assert row["settings explain"] == f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]"
     assert "val/study.udr_lasso" in table.index
     assert "val/probe_10" not in table.index
+
+
+def test_each_percentage_stands_beside_the_floor_of_its_own_trial(tmp_path):
+    made = make(tmp_path)
+    analysis = analyse(made)
+    first, second = list(dict.fromkeys(analysis.shown.values()))[:2]
+    known = made.references.copy()
+    of_second = (known["trial"] == second) & (known["metric"] == "test/fast.mig")
+    known.loc[of_second, ["floor", "spread"]] = 0.15, 0.5
+    judged = Judged(analyse(replace(made, references=known)))
+    row = judged.table().set_index("metric").loc["test/fast.mig"]
+    names = {key: f"{what}: trial {key}" for what, key in analysis.shown.items()}
+    for trial, floor, around in ((first, 0.1, 0.01), (second, 0.15, 0.5)):
+        share = (analysis.complete["test/fast.mig"][trial] - floor) / (0.9 - floor)
+        assert row[f"trial {trial}: floor to ceiling"] == f"{floor} ± {around} to 0.9"
+        assert f"] = {share:.0%}" in row[names[trial]]
+    assert row[names[second]].endswith(", as noise")
+    assert not row[names[first]].endswith(", as noise")
+    columns = list(judged.table())
+    for place, name in enumerate(columns):
+        if name.endswith(": floor to ceiling"):
+            assert columns[place - 1].endswith(name.removesuffix(": floor to ceiling"))
 
 
 def test_two_protocols_never_share_a_column(tmp_path):

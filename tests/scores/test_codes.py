@@ -193,6 +193,7 @@ def test_each_form_of_a_metric_is_that_of_its_protocol():
 
 def test_a_protocol_of_several_scores_lists_all_measures():
     found = protocols((Disentanglement(("mig",)), Disentanglement(("dci",)), UDR(), Disentanglement(("mig",), SMALL)))
+    assert found.pop("UDR-2")["measured"] == ["udr_lasso", "udr_spearman"], "the version of its estimator"
     assert {name: known["measured"] for name, known in found.items()} == {
         "fast": ["fast.mig", "fast.dci_disentanglement", "fast.dci_completeness", "fast.dci_informativeness"],
         "small": ["small.mig"],
@@ -240,11 +241,14 @@ def test_references_are_computed_once_and_kept(tmp_path):
     files = sorted((tmp_path / "references").glob("*.json"))
     assert len(files) == 2, "a floor and a ceiling"
     for file in files:
-        file.write_text(json.dumps([0.25]))
-    assert score.references(one, "test")["small.mig"] == (0.25, 0.25), "read from there"
+        rows = json.loads(file.read_text())
+        file.write_text(json.dumps([[0.25 + 0.5 * (place == 0) * (len(rows) > 1)] for place in range(len(rows))]))
+    floor, ceiling, spread = score.references(one, "test")["small.mig"]
+    assert (floor, ceiling) == pytest.approx((0.25 + 0.5 / 3, 0.25)), "read from there"
+    assert spread == pytest.approx(0.5 / 3**0.5)
     assert score.references(trained(gridded(), tmp_path, latent_dim=5), "test")["small.mig"].floor != 0.25
     other = Disentanglement(("mig",), replace(SMALL, bins=10))
-    assert other.references(one, "test")["small.mig"] != (0.25, 0.25)
+    assert other.references(one, "test")["small.mig"].ceiling != 0.25
     assert first["small.mig"].ceiling > 0.9
 
 
@@ -333,5 +337,5 @@ def test_a_result_says_its_protocols_and_references(tiny, tmp_path):
     assert protocols["fast"]["measured"] == ["fast.mig", "fast.total_correlation"]
     names = {f"{split}/{name}" for split in ("val", "test") for name in ("mig", "sap", "fast.mig")}
     assert set(last.result.references) == names
-    assert all(floor < ceiling for floor, ceiling in last.result.references.values())
+    assert all(floor < ceiling for floor, ceiling, _ in last.result.references.values())
     assert len(last.result.metrics["test/fast.mig"]) == 2

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Gaussian, GaussianCode
+from aesearch.bottlenecks import Gaussian, GaussianCode, VectorQuantized
 from aesearch.datasets import BreastCancer, Data, Digits
 from aesearch.errors import UserError
 from aesearch.metrics import (
     beta_vae_score,
+    chance_of_votes,
     dci,
     factor_vae_score,
     frechet,
@@ -21,9 +22,11 @@ from aesearch.metrics import (
     sap_svm,
     votes_of_groups,
 )
-from aesearch.networks import MLP
-from aesearch.objectives import VAE, Reconstruction
-from aesearch.scores import UDR, Frechet, ModelCentrality, Quality, Trained, measure
+from aesearch.model import load_model, save_artifacts
+from aesearch.networks import MLP, Conv
+from aesearch.objectives import VAE, WAE, Reconstruction
+from aesearch.scores import UDR, Frechet, Likelihood, ModelCentrality, Quality, Trained, drawn, measure
+from aesearch.train import Result, TrainConfig
 
 SIDE = 4
 
@@ -106,6 +109,68 @@ def test_the_model_that_agrees_with_none_is_least_central():
     assert pair == (1.0, 1.0), "each tells every code of the other"
 
 
+class Dead(torch.nn.Module):
+    """A perfect model of four pixels with ``used`` codes, and more codes of which each is dead."""
+
+    bottleneck = None
+
+    def __init__(self, codes: int, used: int = SIDE) -> None:
+        super().__init__()
+        self.latent_dim, self.classes, self.used = codes, 0, used
+        self.register_parameter("place", torch.nn.Parameter(torch.ones(1)))
+
+    def forward(self, x, noise, label=None):
+        mean = self.encode(x)
+        log_var = torch.full_like(mean, -6.0)
+        log_var[:, self.used :] = 0
+        return type("Output", (), {"code": GaussianCode(mean, noise, log_var)})
+
+    def encode(self, x, label=None):
+        flat = x.flatten(1)
+        spread = torch.linspace(1, 50, self.latent_dim - self.used)
+        return torch.cat([flat[:, : self.used], 1e-3 * torch.sin(flat.sum(1, keepdim=True) * spread)], dim=1)
+
+    def decode(self, codes, label=None):
+        return torch.nn.functional.pad(codes[:, : self.used], (0, SIDE - self.used)).view(-1, 1, 2, 2)
+
+    def from_prior(self, noise, component):
+        return noise
+
+
+@pytest.mark.parametrize("codes", [4, 8, 10, 16])
+def test_dead_codes_do_not_vote_and_are_not_voted_on(codes):
+    models = [trained(Dead(codes)), trained(Dead(codes))]
+    assert ModelCentrality(votes=80, size=32).compare(models, "val")["model_centrality"] == (1.0, 1.0)
+    (floor, ceiling, spread), _ = ModelCentrality(votes=80).floors(models, "val")["model_centrality"]
+    assert (floor, ceiling) == pytest.approx((0.34, 1.0), abs=0.02), "chance of 4 codes, however many are dead"
+    assert 0 < spread < 0.05
+
+
+def test_agreement_tracks_the_number_of_active_codes_in_closed_form():
+    """Where the fewer codes are told without fault and the others not at all: (1 + fewer / more) / 2 of the most."""
+    most = UDR(points=900).compare([trained(Dead(SIDE)), trained(Dead(SIDE))], "val")
+    for used in (1, 2, 3, 4):
+        models = [trained(Dead(SIDE)), trained(Dead(SIDE, used))]
+        expected = (1 + used / SIDE) / 2
+        found = ModelCentrality(votes=80, size=64).compare(models, "val")["model_centrality"]
+        assert found == pytest.approx((expected, expected), abs=0.01)
+        for name, values in UDR(points=900).compare(models, "val").items():
+            assert np.divide(values, most[name]) == pytest.approx((expected, expected), abs=0.06), name
+    nothing = [trained(Dead(SIDE, 0)), trained(Dead(SIDE))]
+    assert ModelCentrality(votes=8).compare(nothing, "val")["model_centrality"] == (0.0, 0.0)
+    assert ModelCentrality(votes=8).floors(nothing, "val")["model_centrality"][0].floor == 0
+
+
+def test_chance_of_votes_by_hand():
+    assert chance_of_votes(1, np.arange(80) % 4) == (0.25, 0.0), "one code is right for the largest factor"
+    assert chance_of_votes(0, np.arange(80) % 4) == (0.0, 0.0)
+    fixed = np.arange(80) % 4
+    noise = [votes_of_groups(np.random.default_rng(seed).normal(size=(80, 20, 4)), fixed) for seed in range(60)]
+    mean, spread = chance_of_votes(4, fixed)
+    assert mean == pytest.approx(np.mean(noise), abs=0.015)
+    assert spread == pytest.approx(np.std(noise), rel=0.4)
+
+
 def test_a_judge_is_shown_pixels_not_logits():
     shown = []
 
@@ -116,8 +181,9 @@ def test_a_judge_is_shown_pixels_not_logits():
 
     models = [trained(Watching(np.eye(SIDE)), VAE("bernoulli")) for _ in range(2)]
     ModelCentrality(votes=8, size=8).compare(models, "val")
-    assert len(torch.cat(shown)) == 2 * 8 * 8
-    assert 0 < torch.cat(shown).min() < 0.4 < 0.6 < torch.cat(shown).max() < 1
+    made = [x for x in shown if len(x) == 8 * 8]
+    assert len(made) == 2, "and the items of val, which tell the active codes"
+    assert 0 < torch.cat(made).min() < 0.4 < 0.6 < torch.cat(made).max() < 1
 
 
 def test_comparisons_are_measured_of_all_replicas_at_once():
@@ -241,7 +307,7 @@ def test_quality_is_that_of_the_reconstructions():
     scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
 
     class Half(torch.nn.Module):
-        classes, latent_dim = 0, 64
+        classes, latent_dim, bottleneck = 0, 64, None
 
         def encode(self, x, label=None):
             return x.flatten(1)
@@ -269,11 +335,60 @@ def test_samples_of_an_untrained_model_are_far_from_the_data():
     assert found["frechet_samples"] > 10 * found["frechet_data"] > 0
     assert found["frechet_reconstructions"] > 10 * found["frechet_data"]
     assert found == Frechet(images=300).measure(one, "test")
-    train = np.random.default_rng(0).permutation(scaled.train)[:300]
-    expected = frechet(*(random_conv_features(scaled.images[i]) for i in (train, scaled.test[:300])))
+    expected = frechet(*(random_conv_features(scaled.images[drawn(i, 300)]) for i in (scaled.train, scaled.test)))
     assert found["frechet_data"] == pytest.approx(expected, rel=1e-6)
     with pytest.raises(UserError, match="Frechet needs images of 4 x 4 pixels"):
         Frechet().check(BreastCancer(), VAE("gaussian"))
+
+
+KINDS = {
+    "vae": TrainConfig(Digits(), MLP((16,)), 4, VAE(), replicas=1),
+    "wae": TrainConfig(Digits(), MLP((16,)), 4, WAE(), replicas=1),
+    "plain": TrainConfig(Digits(), MLP((16,)), 4, Reconstruction(), replicas=1),
+    "vq": TrainConfig(Digits(), Conv((8,)), 4, Reconstruction(), VectorQuantized(16), replicas=1),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distance_is_that_of_the_samples_that_use_shows(kind, tmp_path):
+    config, data = KINDS[kind], Digits().load(None)
+    torch.manual_seed(0)
+    network = config.build().eval()
+    weights = {name: tensor[None] for name, tensor in network.state_dict().items()}
+    metrics = {"val/loss": (0.0,)}
+    save_artifacts(tmp_path, config, Result(metrics, (1,), weights), data)
+    one = trained(network, config.objective, replace(data, images=(data.images / 255).astype(np.float32)))
+    found = Frechet(images=200, seed=3).measure(one, "test")["frechet_samples"]
+    prior = "model" if kind in ("vae", "wae") else "mixture"
+    shown = load_model(tmp_path).sample(200, prior=prior, seed=3)
+    real = one.data.images[drawn(data.test, 200, 3)]
+    assert found == pytest.approx(frechet(*map(random_conv_features, (shown, real))), rel=1e-4)
+
+
+def test_items_are_drawn_and_not_the_first():
+    index = np.arange(100, 200)
+    assert drawn(index, 100) is index
+    some = drawn(index, 30)
+    assert len(set(some)) == 30
+    assert set(some) <= set(index)
+    assert some.max() > 180
+    assert (np.diff(some) > 0).all()
+    assert not np.array_equal(some, drawn(index, 30, seed=1))
+
+
+@pytest.mark.parametrize("score", [Frechet(images=50), Likelihood(2, images=50), UDR(points=50)])
+def test_no_score_takes_the_first_items(score):
+    asked = []
+    digits = Digits().load(None)
+    torch.manual_seed(0)
+    model = Autoencoder(MLP((4,)), (1, 8, 8), 2, Gaussian()).eval()
+    one = trained(model, VAE(), replace(digits, images=(digits.images / 255).astype(np.float32)))
+    seen = replace(one, images=lambda index: asked.append(index) or one.images(index))
+    measure((score,), [seen, seen])
+    for split in score.splits:
+        of_split = np.intersect1d(np.concatenate(asked), digits.val if split == "val" else digits.test)
+        first = (digits.val if split == "val" else digits.test)[:50]
+        assert len(np.setdiff1d(of_split, first)) > 20
 
 
 def test_samples_of_a_constant_decoder_are_grey_pictures():
@@ -285,7 +400,7 @@ def test_samples_of_a_constant_decoder_are_grey_pictures():
             parameter.zero_()
     found = Frechet(images=200).measure(trained(model, VAE(), scaled), "test")
     grey = random_conv_features(np.full((200, 1, 8, 8), 0.5, np.float32))
-    expected = frechet(grey, random_conv_features(scaled.images[scaled.test[:200]]))
+    expected = frechet(grey, random_conv_features(scaled.images[drawn(scaled.test, 200)]))
     assert found["frechet_samples"] == pytest.approx(expected, rel=1e-4)
     assert found["frechet_reconstructions"] == pytest.approx(expected, rel=1e-4)
 
@@ -296,7 +411,7 @@ def test_a_model_without_prior_is_sampled_from_its_codes():
     scaled = replace(digits, images=(digits.images / 255).astype(np.float32))
 
     class Same(torch.nn.Module):
-        classes, latent_dim = 0, 64
+        classes, latent_dim, bottleneck = 0, 64, None
 
         def __init__(self):
             super().__init__()

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from aesearch.autoencoder import Autoencoder
-from aesearch.bottlenecks import Gaussian, Plain
+from aesearch.bottlenecks import Gaussian, InverseAutoregressive, Plain, VampPrior
 from aesearch.datasets import BreastCancer, Data, Digits, OneClass, Sprites
 from aesearch.errors import UserError
 from aesearch.metrics.downstream import labelled
 from aesearch.networks import MLP
 from aesearch.objectives import VAE, Reconstruction
-from aesearch.scores import PCA, Denoising, Detection, FineTuned, Probe, Trained, score_split
+from aesearch.scores import PCA, Denoising, Detection, FineTuned, Probe, Trained, measure, score_split
 from aesearch.train import TrainConfig, train
 
 
@@ -55,6 +55,37 @@ def test_the_reconstruction_error_is_the_squared_error(digits):
     np.testing.assert_allclose(scores["error"], expected, rtol=1e-5)
     assert "elbo" not in scores
     assert "elbo" in score_split(trained(digits, VAE()), digits.test[:20])
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "objective", "has"),
+    [
+        (Plain(), Reconstruction(), False),
+        (Gaussian(), VAE(), True),
+        (Gaussian(VampPrior(5)), VAE(), True),
+        (InverseAutoregressive(), VAE(), True),
+    ],
+)
+def test_the_elbo_tells_anomalies_only_where_there_is_one(bottleneck, objective, has):
+    data = OneClass(Digits(), 3).load(None)
+    torch.manual_seed(0)
+    model = Autoencoder(MLP((32,)), (1, 8, 8), 4, bottleneck).eval()
+    one = replace(trained(data), model=model, objective=objective)
+    found = measure((Detection(),), [one, one])
+    names = {"test/auroc", "test/average_precision", "test/fpr_at_95_tpr"}
+    assert set(found) == names | ({"test/elbo_auroc"} if has else set())
+    if has:
+        index = data.test[:30]
+        x, elbo = one.images(index), score_split(one, index)["elbo"]
+        noise = torch.randn(4000, 1, 4, generator=torch.Generator().manual_seed(1)).expand(-1, 30, -1)
+        with torch.no_grad():
+            code = model.code(x, noise)
+            rate = (code.log_q() - code.log_p()).mean(0).numpy()
+        with torch.no_grad():
+            logits = model(x, torch.zeros(0, 30, 4), decode_mean=True).mean_logits
+            nats = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+        np.testing.assert_allclose(elbo, nats.numpy() + rate, atol=0.8)
+        np.testing.assert_allclose(score_split(one, index[:7])["elbo"], elbo[:7], rtol=1e-5)
 
 
 def test_a_linear_probe_reads_perfect_codes_and_not_noise(digits, monkeypatch):

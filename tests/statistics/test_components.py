@@ -63,7 +63,7 @@ def test_seeds_are_those_of_cohens_tables(difference, seeds):
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 64])
-def test_the_smallest_difference_that_is_told_needs_so_many_seeds(seeds):
+def test_the_least_that_is_told_needs_its_seeds(seeds):
     least = smallest_told(seeds, 3.0)
     assert power(seeds, least, 3.0) == pytest.approx(0.8)
     assert seeds_needed(1.001 * least, 3.0) == seeds

@@ -13,16 +13,16 @@ from aesearch.errors import UserError
 from aesearch.networks import MLP
 from aesearch.objectives import BetaVAE
 from aesearch.protocols import Protocol, dlib, fast
-from aesearch.scores import Disentanglement
+from aesearch.scores import UDR, Disentanglement, Quality
 from aesearch.study import Study, check_spec, describe_study
 from aesearch.train.description import FORMAT
 
 
-def study(objective=BetaVAE, protocol: Protocol | None = None, shift=0.0, bound=16.0, **fields) -> Study:
+def study(objective=BetaVAE, protocol: Protocol | None = None, shift=0.0, bound=16.0, scores=(), **fields) -> Study:
     def space(trial: optuna.Trial) -> TrainConfig:
         beta = trial.suggest_float("beta", 0.5, bound, log=True)
         linked = beta + shift if beta > 4 else beta
-        config = TrainConfig(TINY, MLP((8,)), 2, objective(linked), epochs=1)
+        config = TrainConfig(TINY, MLP((8,)), 2, objective(linked), epochs=1, scores=scores)
         return replace(config, scores=(Disentanglement((), protocol),)) if protocol else config
 
     return make(space=space, **fields)
@@ -113,13 +113,23 @@ def test_a_metric_may_come_and_none_may_go():
 def test_a_changed_estimator_concerns_who_measures_with_it(monkeypatch):
     known, hashed = kept(study(protocol=replace(dlib, name="mine", metrics=("mig",)))), dlib.hash
     one = study(protocol=replace(dlib, name="mine", metrics=("mig",)))
-    monkeypatch.setattr("aesearch.protocols.RAISED", {"irs": 1})
+    monkeypatch.setattr("aesearch.protocols.ESTIMATORS", 9)
+    monkeypatch.setattr("aesearch.protocols.CHANGED", {"irs": 9})
     check_spec(one, known)
     assert dlib.hash != hashed, "figures of the one and the other irs are never compared"
-    monkeypatch.setattr("aesearch.protocols.RAISED", {"mig": 1})
+    monkeypatch.setattr("aesearch.protocols.CHANGED", {"mig": 9})
     assert refused(known, one) == (
-        "protocols.epoch.estimators.mig was 1, is 2; protocols.mine.estimators.mig was 1, is 2"
+        "protocols.epoch.estimators.mig was 1, is 9; protocols.mine.estimators.mig was 1, is 9"
     )
+
+
+def test_scores_of_two_versions_are_never_in_one_study():
+    known = kept(study(scores=(UDR(), Quality())))
+    assert known["estimators"] == {"UDR": "2", "Quality": "1"}
+    before = {name: part for name, part in known.items() if name != "estimators"}
+    assert refused(before, study(scores=(UDR(), Quality()))) == "estimators.UDR was 1, is 2"
+    quality = kept(study(scores=(Quality(),)))
+    check_spec(study(scores=(Quality(),)), {name: part for name, part in quality.items() if name != "estimators"})
 
 
 def test_a_number_of_replicas_is_the_same_wherever_it_stands():
@@ -160,7 +170,7 @@ def first(one: Study, rule: Adaptive | None = None) -> dict[str, str]:
         "early_stopping": "None",
         "constraints": "none",
         "space.beta": str(one.distributions["beta"]),
-        "protocols": f"epoch {one.probes[0][1].protocols[0].hash}",
+        "protocols": f"epoch {one.probes[0][1].protocols[0].hash_of(1)}",
         **shared,
         "configurations": hashlib.sha256(f"[{', '.join(reprs)}]".encode()).hexdigest(),
     }
