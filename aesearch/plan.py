@@ -297,7 +297,11 @@ def _summed(
     doubt = 2 * math.hypot(pstdev(spans) / fmean(spans), DOUBT / 2)
     most = study.adaptive.most / study.adaptive.first if study.adaptive else 1.0
     wall = START_SECONDS + fmean(spans)
-    kept = trials if study.keep is None or study.comparisons else min(trials, (study.keep + 5) * len(study.searched))
+    kept = (
+        trials
+        if study.keep is None or study.comparisons
+        else min(trials, (study.keep + 5) * len(study.searched) * study.conditions)
+    )
     return Plan(
         trials,
         concurrent,

@@ -32,14 +32,17 @@ def write_report(results: "Results", out: Path) -> Path:
         return write_report(results, out / results.info["name"])
 
 
-def register_knee(uri: str, results: "Results") -> None:
-    """Name the model of the knee in MLflow, where there is one."""
-    from aesearch.report import best_trial
-    from aesearch.tracking import register_knee
+def register_chosen(uri: str, results: "Results") -> None:
+    """Name the model of the knee in MLflow, or the best one of each condition."""
+    from aesearch.report import registered_trials
+    from aesearch.tracking import register_model
 
     name = results.info["name"]
-    if results.trials.empty or "COMPLETE" not in set(results.trials["state"]):
+    if results.trials.empty:
         return
-    key = best_trial(results)
-    if (results.pictures[key] / "MLmodel").exists() and (remark := register_knee(uri, name, results.runs[key], key)):
-        say(f"{name}: {remark}")
+    for alias, key in registered_trials(results).items():
+        there = (results.pictures[key] / "MLmodel").exists()
+        if there and (remark := register_model(uri, name, results.runs[key], key, alias)):
+            # It is the store that is lost, so the others are not tried.
+            say(f"{name}: {remark}")
+            return

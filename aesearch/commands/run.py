@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aesearch.commands.options import DEFAULT_HOME, data_folder, overridden, store_option
-from aesearch.commands.report import register_knee, write_report
+from aesearch.commands.report import register_chosen, write_report
 from aesearch.errors import UserError
 from aesearch.escapes import say
 from aesearch.rights import private_files, shared_files
@@ -207,7 +207,7 @@ def _tell_missing(job: Job) -> None:
 
 
 def _report(job: Job) -> None:
-    """Write the report and register the model of the knee.
+    """Write the report and register the chosen models.
 
     The report is made from MLflow or, where that cannot be reached, from the records.
     """
@@ -224,7 +224,7 @@ def _report(job: Job) -> None:
     if results:
         if remark := job.tracker.add_report(page.parent):
             say(f"{name}: MLflow lacks the files of the report: {remark}")
-        register_knee(options.tracking_uri, results)
+        register_chosen(options.tracking_uri, results)
     uri = shown(options.tracking_uri)
     shown_by = uri if uri.startswith("http") else f"python -m aesearch ui{store_option(uri)}"
     say(f"report: {page}", f"MLflow: {shown_by}")

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from aesearch.commands.options import named_study
-from aesearch.commands.report import register_knee, write_report
+from aesearch.commands.report import register_chosen, write_report
 from aesearch.escapes import say
 from aesearch.rights import private_files
 
@@ -37,7 +37,7 @@ def sync(options: argparse.Namespace) -> int:
             with TemporaryDirectory() as out:
                 sent.add_report(write_report(results, Path(out)).parent)
         if sent.finished:
-            register_knee(options.tracking_uri, results)
+            register_chosen(options.tracking_uri, results)
     what = f"{sent.points:,} points of {sent.trials} trials sent" if sent.trials else "nothing was missing"
     say(f"{name}: {what}; {shown(options.tracking_uri)} has all of {len(sent.runs)} trials")
     return 0

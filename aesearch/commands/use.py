@@ -3,16 +3,20 @@
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aesearch.commands.options import data_folder, named_study
 from aesearch.errors import UserError
 from aesearch.escapes import say
 from aesearch.use.actions import ACTIONS
 
+if TYPE_CHECKING:
+    from aesearch.records.results import Results
+
 
 def use(options: argparse.Namespace) -> int:
     """Do what is asked with a trained model."""
-    folder, own = _find_model(options.model, options.best, options.tracking_uri)
+    folder, own = _find_model(options)
 
     from aesearch.model import load_model
     from aesearch.use.inputs import Source
@@ -26,13 +30,15 @@ def use(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_model(name: str, best: str | None, uri: str) -> tuple[Path, bool]:
+def _find_model(options: argparse.Namespace) -> tuple[Path, bool]:
     """Find the folder of a model, and tell whether its data may be opened.
 
-    MODEL is the folder itself, an MLflow run, or a study, of which the knee or the best trial is taken. A folder may
-    come from anybody; a study and its runs are those of the person, so their data is too.
+    MODEL is the folder itself, an MLflow run, or a study, of which the knee, the best trial (of a condition) or the
+    trial that is asked for is taken. A folder may come from anybody; a study and its runs are those of the person, so
+    their data is too.
     Raises UserError where there is none.
     """
+    name, uri = options.model, options.tracking_uri
     folder = Path(name)
     if folder.is_dir():
         found = next(
@@ -51,6 +57,21 @@ def _find_model(name: str, best: str | None, uri: str) -> tuple[Path, bool]:
     from aesearch.report import best_trial
 
     results = read_study(uri, name)
-    key = best_trial(results, best)
-    say(f"{name}: trial {key}, {f'the best in {best}' if best else 'whose model is registered'}")
+    if options.trial is not None:
+        return _of_trial(results, options), True
+    key = best_trial(results, options.best, options.per)
+    within = f" with {', '.join(options.per)}" if options.per else ""
+    what = f"the best in {options.best}" if options.best else "whose model is registered"
+    say(f"{name}: trial {key}, {what}{within}")
     return results.pictures[key], True
+
+
+def _of_trial(results: "Results", options: argparse.Namespace) -> Path:
+    """Find the model of the trial that ``--trial`` names."""
+    if options.best or options.per:
+        raise UserError("--trial names a trial, so --best and --per choose nothing; leave them out")
+    name, states = results.info["name"], dict(zip(results.trials["trial"], results.trials["state"], strict=True))
+    if states.get(options.trial) != "COMPLETE":
+        complete = [str(key) for key, state in states.items() if state == "COMPLETE"]
+        raise UserError(f"{name} has no complete trial {options.trial}; choose one of {', '.join(complete) or 'none'}")
+    return results.pictures[options.trial]

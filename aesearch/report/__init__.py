@@ -8,11 +8,11 @@ from pathlib import Path
 from aesearch.errors import UserError
 from aesearch.escapes import write_csv
 from aesearch.records.results import Results
-from aesearch.report.analysis import analyse, best_trial
+from aesearch.report.analysis import analyse, best_trial, registered_trials
 from aesearch.report.figures import draw_figures
 from aesearch.report.page import write_pages
 
-__all__ = ["best_trial", "write_report"]
+__all__ = ["best_trial", "registered_trials", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Analysis of a study: Pareto front, knee, correlations and importances."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,15 @@ from aesearch.metrics import MetricKind
 from aesearch.metrics.registry import find_metric
 from aesearch.pareto import on_front, ranked
 from aesearch.records.results import Results
-from aesearch.report.limits import MOST_EXPLAINED, MOST_PARAMETERS, MOST_ROWS, spaced
-from aesearch.statistics.components import Components, components
+from aesearch.report.conditions import Condition, chosen_condition, conditions_of
+from aesearch.report.limits import MOST_EXPLAINED, MOST_PARAMETERS, MOST_PICTURED, MOST_ROWS, spaced
+from aesearch.statistics.components import Components, ComponentsWithin, components, components_within
 from aesearch.statistics.fronts import Knee, likely_knee
 from aesearch.statistics.posterior import chances, true_means
-from aesearch.statistics.trends import Correlation, Explained, explained, spearman
+from aesearch.statistics.trends import Correlation, Explained, explained, spearman, spearman_within
 
 LEAST_FOR_IMPORTANCE = 4
+ALIAS = "knee"  # of the registered model of a study without conditions
 HEADLINES = ("test/auroc", "test/perplexity")
 
 
@@ -38,10 +41,57 @@ def number(value: Any) -> str:
 class Analysis:
     """Findings about a study, each computed on first use and then kept.
 
-    A trial is named by its key. Only complete trials are compared.
+    A trial is named by its key. Only complete trials are compared. Where the study has conditions (``per``), trials are
+    compared within each; ``parts`` has the analysis of each by itself.
     """
 
     results: Results
+
+    @property
+    def per(self) -> tuple[str, ...]:
+        """The swept parameters that are conditions; studies of old have none."""
+        return tuple(self.results.info.get("per", ()))
+
+    @property
+    def within(self) -> str:
+        """Say within what trials are compared; "" where all are."""
+        names = " and ".join(self.per)
+        combination = "combination of " if len(self.per) > 1 else ""
+        return f"within each {combination}{names}" if self.per else ""
+
+    def begun(self, text: str) -> str:
+        """Begin a sentence: "Within each normal, settings ..." or "Settings ..."."""
+        return f"W{self.within[1:]}, {text}" if self.per else text[0].upper() + text[1:]
+
+    @cached_property
+    def parts(self) -> dict[Condition, "Analysis"]:
+        """The analysis of each condition's complete trials; empty without conditions."""
+        if not self.per or self.complete.empty:
+            return {}
+        known = {name: text for name, text in self.results.distributions.items() if name not in self.per}
+        trials, replicas = self.results.trials, self.results.replicas
+        return {
+            condition: Analysis(
+                replace(
+                    self.results,
+                    info={**self.results.info, "per": []},
+                    trials=trials[trials["trial"].isin(keys)],
+                    replicas=replicas[replicas["trial"].isin(keys)],
+                    distributions=known,
+                )
+            )
+            for condition, keys in conditions_of(self.complete, self.distributions, self.per).items()
+        }
+
+    @cached_property
+    def condition(self) -> dict[int, Condition]:
+        """The condition of each complete trial, by key; empty without conditions."""
+        return {int(key): condition for condition, part in self.parts.items() for key in part.complete.index}
+
+    def _conditions(self, trials: Iterable[Any]) -> NDArray[np.int64]:
+        """Give each of N complete trials the number of its condition (N,)."""
+        numbers = {condition: number for number, condition in enumerate(self.parts)}
+        return np.array([numbers[self.condition[int(key)]] for key in trials], dtype=np.int64)
 
     @property
     def metrics(self) -> list[str]:
@@ -145,18 +195,25 @@ class Analysis:
 
     @property
     def feasible(self) -> pd.DataFrame:
-        """The complete trials that keep all bounds; all of them where none does."""
+        """The complete trials that keep all bounds; all of them where none does.
+
+        With conditions that is decided in each.
+        """
+        if self.per:
+            return self.complete.loc[[key for part in self.parts.values() for key in part.feasible.index]]
         return self.complete[self.keeping] if self.keeping.any() else self.complete
 
     @cached_property
     def front(self) -> list[int]:
         """The Pareto-optimal feasible trials, in the order of the first searched metric.
 
-        With one searched metric this is the best trial.
+        With one searched metric this is the best trial. With conditions these are the fronts of all.
         """
         if self.complete.empty:
             # No metric may be known at all.
             return []
+        if self.per:
+            return [key for part in self.parts.values() for key in part.front]
         chosen = self.feasible[on_front(self._costs(self.feasible))]
         return [int(key) for key in chosen.sort_values(self.metrics[0]).index]
 
@@ -178,8 +235,11 @@ class Analysis:
     def draws(self) -> NDArray[np.float64] | None:
         """Draws of the true costs of the feasible trials, (D, N, M).
 
-        None where no trial has two seeds, so that no spread over seeds is known.
+        None where no trial has two seeds, so that no spread over seeds is known, and with conditions, each of which has
+        its own.
         """
+        if self.per:
+            return None
         return true_means(self.costs) if max(map(len, self.costs), default=0) > 1 else None
 
     @cached_property
@@ -205,8 +265,9 @@ class Analysis:
         """The trial whose model is registered and exported.
 
         With one searched metric it is the best trial, else the knee. Of a front without knee it is the member that is
-        likeliest on the front; without a spread over seeds the best in the first metric.
+        likeliest on the front; without a spread over seeds the best in the first metric. Each condition has its own.
         """
+        assert not self.per
         if self.knee:
             return self.knee[0]
         if len(self.front) < 2 or self.draws is None:
@@ -214,9 +275,27 @@ class Analysis:
         likely = dict(zip(self.feasible.index, chances(self.draws), strict=True))
         return max(self.front, key=lambda key: likely[key])
 
+    @property
+    def choices(self) -> dict[str, int]:
+        """The trials whose models are registered, by alias; one, or one a condition."""
+        if not self.per:
+            return {ALIAS: self.chosen}
+        return {condition.alias: part.chosen for condition, part in self.parts.items()}
+
+    @property
+    def role(self) -> str:
+        """Name what the chosen trial is: the best, the knee, or merely registered."""
+        return "best" if len(self.metrics) == 1 else "knee" if self.knee else "registered"
+
     @cached_property
     def shown(self) -> dict[str, int]:
-        """The trials whose pictures are shown, by their role; the chosen one first."""
+        """The trials whose pictures are shown, by their role; the chosen one first.
+
+        With conditions these are the chosen ones of some conditions, evenly along them.
+        """
+        if self.per:
+            some = spaced(list(self.parts.items()), MOST_PICTURED)
+            return {f"{part.role} of {condition}": part.chosen for condition, part in some}
         if len(self.metrics) == 1:
             return {"best": self.chosen}
         ends = {f"best {self.metrics[i]}": self._best(i) for i in range(2)}
@@ -244,15 +323,24 @@ class Analysis:
         columns = [self._column(name, taken) for name in self.everywhere]
         means = {metric: self.seeds(metric) for metric in map(self.test_name, self.metrics)}
         return {
-            metric: explained(columns, np.array([of_trial[key].mean() for key in taken]))
+            metric: explained(
+                columns,
+                np.array([of_trial[key].mean() for key in taken]),
+                conditions=self._conditions(taken) if self.per else None,
+            )
             for metric, of_trial in means.items()
             if set(of_trial) == set(self.complete.index)
         }
 
+    @property
+    def asked(self) -> list[str]:
+        """The swept parameters, conditions left out, in the order of the space."""
+        return [name for name in self.distributions if name not in self.per]
+
     @cached_property
     def everywhere(self) -> list[str]:
-        """The swept parameters that all complete trials have."""
-        return [name for name in self.distributions if self.complete[f"param:{name}"].notna().all()]
+        """The swept parameters that all complete trials have, conditions left out."""
+        return [name for name in self.asked if self.complete[f"param:{name}"].notna().all()]
 
     def _column(self, parameter: str, trials: list[int]) -> NDArray[Any]:
         """Take a parameter of N complete trials, on its scale or as names (N,)."""
@@ -268,19 +356,19 @@ class Analysis:
 
         A row per searched metric on test, a column per parameter. Empty with one parameter.
         """
-        if len(self.distributions) < 2:
-            return pd.DataFrame(columns=list(self.distributions))
+        if len(self.asked) < 2:
+            return pd.DataFrame(columns=self.asked)
         return pd.DataFrame(
             {metric: one.shares[:-1] for metric, one in self.explained.items()}, index=self.everywhere
         ).T
 
     @cached_property
     def parameters(self) -> list[str]:
-        """The swept parameters, the most important first."""
+        """The swept parameters, the most important first, conditions left out."""
         if self.importance.empty:
-            return list(self.distributions)
+            return self.asked
         order = self.importance.mean().sort_values(ascending=False).index
-        return [*order, *(name for name in self.distributions if name not in order)]
+        return [*order, *(name for name in self.asked if name not in order)]
 
     @property
     def main_parameters(self) -> list[str]:
@@ -305,20 +393,26 @@ class Analysis:
     def listed_trials(self) -> list[int]:
         """The trials that a table has room for, in the order of their keys.
 
-        The feasible of the best Pareto ranks come first; with one searched metric those of its best values.
+        The feasible of the best Pareto ranks come first; with one searched metric those of its best values. Ranks are
+        within conditions.
         """
         keys = self.results.trials["trial"].tolist()
         if len(keys) <= MOST_ROWS:
             return keys
+        places = {key: place for part in self.parts.values() or [self] for place, key in enumerate(part._ranked())}
+        best = sorted(places, key=places.__getitem__)
+        listed = set([*best, *(key for key in keys if key not in set(best))][:MOST_ROWS])
+        return [key for key in keys if key in listed]
+
+    def _ranked(self) -> list[int]:
+        """List the feasible trials of finite metrics, the best first."""
         costs = self._costs(self.feasible)
         known = np.flatnonzero(np.isfinite(costs).all(1))
         if costs.shape[1] == 2:
             places = np.array([place for _, place in ranked(list(map(tuple, costs[known].tolist())))])
         else:
             places = costs[known].ravel()
-        best = self.feasible.index[known][np.argsort(places, kind="stable")].tolist()
-        listed = set([*best, *(key for key in keys if key not in set(best))][:MOST_ROWS])
-        return [key for key in keys if key in listed]
+        return [int(key) for key in self.feasible.index[known][np.argsort(places, kind="stable")]]
 
     def is_numeric(self, parameter: str) -> bool:
         """Tell whether all values of a parameter are numbers."""
@@ -340,10 +434,11 @@ class Analysis:
     def rank_correlation(self, parameter: str, metric: str) -> Correlation | None:
         """Compute Spearman's rho of a numeric parameter with a metric.
 
-        It is taken over the complete trials. Returns None where it is undefined.
+        It is taken over the complete trials, within conditions. Returns None where it is undefined.
         """
-        both = self.complete[[f"param:{parameter}", metric]].dropna().to_numpy(dtype=float)
-        return spearman(both[:, 0], both[:, 1])
+        both = self.complete[[f"param:{parameter}", metric]].dropna()
+        x, y = both.to_numpy(dtype=float).T
+        return spearman_within(x, y, self._conditions(both.index)) if self.per else spearman(x, y)
 
     def seeds(self, metric: str) -> dict[int, NDArray[np.float64]]:
         """Collect a metric over the seeds of each complete trial that has it, by key."""
@@ -354,12 +449,15 @@ class Analysis:
         known = {key: of_one[~np.isnan(of_one)] for key, of_one in of_each.items()}
         return {key: of_one for key, of_one in known.items() if len(of_one)}
 
-    def components(self, metric: str) -> Components | None:
+    def components(self, metric: str) -> Components | ComponentsWithin | None:
         """Estimate the variance of a metric between settings and between seeds.
 
-        Returns None where one of them is unknown.
+        With conditions it is that within each. Returns None where one of them is unknown.
         """
-        return components(list(self.seeds(metric).values()))
+        seeds = self.seeds(metric)
+        if self.per:
+            return components_within(list(seeds.values()), self._conditions(seeds).tolist())
+        return components(list(seeds.values()))
 
     def trials_table(self) -> pd.DataFrame:
         """Make the table of trials.csv, with a row per trial.
@@ -377,16 +475,31 @@ def analyse(results: Results) -> Analysis:
     return Analysis(results)
 
 
-def best_trial(results: Results, metric: str | None = None) -> int:
+def registered_trials(results: Results) -> dict[str, int]:
+    """Find the trials whose models are registered, by their alias in MLflow.
+
+    It is the one of ``best_trial``, or one of each condition; none where no trial is complete.
+    """
+    analysis = analyse(results)
+    return {} if analysis.complete.empty else analysis.choices
+
+
+def best_trial(results: Results, metric: str | None = None, per: Sequence[str] = ()) -> int:
     """Find the best complete trial of a study and return its key.
 
     metric: the metric that decides. None takes the trial whose model is registered, such as the knee of the front.
+    per: texts such as "normal=3", which choose the condition in a study that has conditions.
 
-    Raises UserError where no trial is complete, where the metric is unknown, or where no complete trial has a value.
+    Raises UserError where no trial is complete, where the metric or the condition is unknown, or where no complete
+    trial has a value.
     """
-    analysis = analyse(results)
+    analysis, name = analyse(results), results.info["name"]
     if analysis.complete.empty:
-        raise UserError(f"no trial of {results.info['name']} is complete, so it has no model; run the study")
+        raise UserError(f"no trial of {name} is complete, so it has no model; run the study")
+    if analysis.per:
+        analysis = analysis.parts[chosen_condition(list(analysis.parts), per, name)]
+    elif per:
+        raise UserError(f"{name} compares all its trials, so --per {per[0]} chooses nothing; leave it out")
     if metric is None:
         return analysis.chosen
     if metric not in analysis.measured:

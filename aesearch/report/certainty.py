@@ -60,20 +60,36 @@ class Certainty:
         if not self.known:
             return pd.DataFrame()
         shown, rows = self.shown, []
-        ends = intervals(self._draws)
-        best = "on the front" if len(self.analysis.metrics) == 2 else "the best"
         for key, following in zip(shown, [*shown[1:], None], strict=True):
-            at = self.keys.index(key)
-            row = {"trial": str(key), "seeds": str(len(self.analysis.costs[at])), best: f"{self.chances[key]:.0%}"}
-            for i, (metric, sign) in enumerate(zip(self.analysis.metrics, self.analysis.signs, strict=True)):
-                low, high = sorted(sign * ends[:, at, i])
-                middle = sign * self._draws[:, at, i].mean()
-                row[f"{metric} expected [95 %]"] = f"{number(middle)} [{number(low)} to {number(high)}]"
-                if following is not None:
-                    than = self._draws[:, self.keys.index(following), i]
-                    row[f"better {metric} than the next"] = f"{(self._draws[:, at, i] < than).mean():.0%}"
+            row = {"trial": str(key)}
+            for i, (name, cell) in enumerate(self.row(key).items()):
+                row[name] = cell
+                if i >= 2 and following is not None:
+                    at, than = self.keys.index(key), self.keys.index(following)
+                    better = (self._draws[:, at, i - 2] < self._draws[:, than, i - 2]).mean()
+                    row[f"better {self.analysis.metrics[i - 2]} than the next"] = f"{better:.0%}"
             rows.append(row)
         return pd.DataFrame(rows).fillna("")
+
+    def row(self, key: int) -> dict[str, str]:
+        """Make the cells of a trial: its seeds, its chance, its expected metrics.
+
+        Only the seeds where no spread over seeds is known.
+        """
+        at = self.keys.index(key)
+        cells = {"seeds": str(len(self.analysis.costs[at]))}
+        if not self.known:
+            return cells
+        cells["on the front" if len(self.analysis.metrics) == 2 else "the best"] = f"{self.chances[key]:.0%}"
+        for i, (metric, sign) in enumerate(zip(self.analysis.metrics, self.analysis.signs, strict=True)):
+            low, high = sorted(sign * self._ends[:, at, i])
+            middle = sign * self._draws[:, at, i].mean()
+            cells[f"{metric} expected [95 %]"] = f"{number(middle)} [{number(low)} to {number(high)}]"
+        return cells
+
+    @cached_property
+    def _ends(self) -> NDArray[np.float64]:
+        return intervals(self._draws)
 
     def sentences(self) -> list[str]:
         """Name the trials whose place on or off the front is uncertain."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from aesearch.metrics.kinds import FACTORS, NOISE, MetricKind
 from aesearch.report.analysis import Analysis
-from aesearch.statistics.components import LEVEL, holm
+from aesearch.statistics.components import LEVEL, holm, pooled_deviation
 from aesearch.statistics.trends import Correlation, spearman
 
 # Disentanglement trades against these metrics, and agreement tracks the last, so the rank correlations include them.
@@ -95,7 +95,7 @@ class Judged:
         """Make the table of all reported metrics, with a row per metric.
 
         It has the protocol, the values of each shown trial beside the floor and the ceiling of that trial, the pooled
-        standard deviation over seeds, and the share of the variance that settings explain.
+        standard deviation over seeds, and the share of the variance that settings explain, within conditions.
         """
         rows = []
         for metric in self.columns:
@@ -104,8 +104,12 @@ class Judged:
                 row[f"{what}: trial {key}"] = self._cell(key, metric)
                 row[f"trial {key}: floor to ceiling"] = self._range(key, metric)
             found = self.analysis.components(metric)
-            row["SD over seeds"] = _number(found.seeds**0.5) if found else ""
-            row["settings explain"] = f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]" if found else ""
+            row["SD over seeds"] = (
+                _number(pooled_deviation(list(self.analysis.seeds(metric).values()))) if found else ""
+            )
+            row[f"settings explain {self.analysis.within}".strip()] = (
+                f"{found.share:.0%} [{found.low:.0%} to {found.high:.0%}]" if found else ""
+            )
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -144,8 +148,11 @@ class Judged:
     def correlations(self) -> pd.DataFrame:
         """Spearman's rho between metrics over the models.
 
-        Empty with fewer than two metrics or fewer than 4 models.
+        Empty with fewer than two metrics or fewer than 4 models, and with conditions: models of several are not
+        compared.
         """
+        if self.analysis.per:
+            return pd.DataFrame()
         traded = [name for name in TRADED if name in self.models and self.labelled]
         names = [name for name in [*self.labelled, *self.without_labels, *traded] if name in self.models]
         values = self.models[names].dropna(axis=1).astype(float)
@@ -162,10 +169,12 @@ class Judged:
         shares = [one.share for one in found]
         blind = sum(p >= LEVEL for p in holm([one.p for one in found]))
         return [
-            f"Settings explain {min(shares):.0%} to {max(shares):.0%} of the variance over models of the {len(found)} "
-            f"metrics with a protocol (median {np.median(shares):.0%}), and seeds the rest. For {blind} of them the "
-            "differences between settings are not told from differences between seeds (F tests at 5 %, Holm's "
-            "correction over the metrics)."
+            self.analysis.begun(
+                f"settings explain {min(shares):.0%} to {max(shares):.0%} of the variance over models of "
+            )
+            + f"the {len(found)} metrics with a protocol (median {np.median(shares):.0%}), and seeds the rest. For "
+            f"{blind} of them the differences between settings are not told from differences between seeds (F tests at "
+            "5 %, Holm's correction over the metrics)."
         ]
 
     def agreements(self) -> list[str]:

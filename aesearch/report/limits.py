@@ -17,6 +17,8 @@ MOST_NUMBERS = 600  # cells of a heat map that has a number in each
 MOST_SCORED = 40  # trials of the figure of all scores
 MOST_NAMED = 20  # trials that a sentence names
 MOST_REASONS = 10  # of failures
+MOST_CONDITIONS = 12  # that have a sentence each
+MOST_PICTURED = 6  # conditions whose best trials have pictures and columns
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """Pages of a report: one self-contained HTML file, and the same as Markdown."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jinja2
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from aesearch.escapes import escaped_table, fenced, markdown, printable
 from aesearch.report import words
 from aesearch.report.analysis import Analysis
-from aesearch.report.certainty import certainty_of
+from aesearch.report.certainty import Certainty, certainty_of
 from aesearch.report.judged import judged_of
 
 
@@ -31,9 +31,10 @@ def write_pages(analysis: Analysis, figures: dict[str, str], folder: Path) -> Pa
         "details": words.details(analysis),
         "figures": figures,
         "protocol": words.protocol(analysis),
+        "front_title": _front_title(analysis),
     }
     tables = {
-        "front": _front_table(analysis),
+        "front": _conditions_table(analysis) if analysis.per else _front_table(analysis),
         "certainty": certainty_of(analysis).table() if len(analysis.complete) else pd.DataFrame(),
         "judged": _judged_table(analysis),
         "trials": _trials_table(analysis),
@@ -73,16 +74,48 @@ def _front_table(analysis: Analysis) -> pd.DataFrame:
     """Make the table of the front: parameters, and metrics as median [least to most]."""
     rows = []
     for key in analysis.listed_front if len(analysis.complete) else []:
-        row = analysis.complete.loc[key]
-        cells = {"trial": str(key), "": next((what for what, k in analysis.shown.items() if k == key), "")}
-        cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.listed_parameters}
+        role = next((what for what, k in analysis.shown.items() if k == key), "")
         searched = [analysis.test_name(metric) for metric in analysis.metrics]
-        for metric in dict.fromkeys([*searched, *analysis.bare]):
-            low, high = row[f"{metric}_min"], row[f"{metric}_max"]
-            measured = pd.notna(row[metric])
-            cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]" if measured else ""
-        rows.append(cells)
+        rows.append(_front_row(analysis, key, role, dict.fromkeys([*searched, *analysis.bare])))
     return pd.DataFrame(rows)
+
+
+def _front_row(analysis: Analysis, key: int, role: str, metrics: Iterable[str]) -> dict[str, str]:
+    """Make the cells of a trial: its role, parameters, and metrics with their ranges."""
+    row = analysis.complete.loc[key]
+    cells = {"trial": str(key), "": role}
+    cells |= {name: _cell(row[f"param:{name}"]) for name in analysis.listed_parameters}
+    for metric in metrics:
+        low, high = row[f"{metric}_min"], row[f"{metric}_max"]
+        measured = pd.notna(row[metric])
+        cells[metric] = f"{_cell(row[metric])} [{_cell(low)} to {_cell(high)}]" if measured else ""
+    return cells
+
+
+def _front_title(analysis: Analysis) -> str:
+    what = "The Pareto-optimal trials" if len(analysis.metrics) == 2 else "The best trial"
+    return f"{what} of each condition" if analysis.per else what
+
+
+def _conditions_table(analysis: Analysis) -> pd.DataFrame:
+    """Make the table of the front of each condition, with how certain it is.
+
+    It has the condition, the headline metrics, the expected values of the searched metrics with their intervals, and
+    the chances. Of a long table some rows are left out, evenly.
+    """
+    rows = []
+    for condition, part in analysis.parts.items():
+        certainty = Certainty(part)
+        for key in part.front:
+            if key not in analysis.listed_front:
+                continue
+            role = part.role if key == part.chosen else ""
+            cells = {name: str(value) for name, value in condition.values}
+            cells |= _front_row(analysis, key, role, analysis.headlines) | certainty.row(key)
+            if part.knee and part.knee[1] and key == part.chosen:
+                cells["the knee"] = f"{part.knee[1].chance:.0%}"
+            rows.append(cells)
+    return pd.DataFrame(rows).fillna("")
 
 
 def _judged_table(analysis: Analysis) -> pd.DataFrame:
@@ -96,7 +129,7 @@ def _trials_table(analysis: Analysis) -> pd.DataFrame:
     table = analysis.trials_table()
     table = table[table["trial"].isin(analysis.listed_trials)]
     metrics = [*analysis.metrics, *analysis.bare]
-    columns = ["trial", "state", "epochs", "seconds", *analysis.listed_parameters]
+    columns = ["trial", "state", "epochs", "seconds", *analysis.per, *analysis.listed_parameters]
     kept = [name for name in [*columns, *metrics] if name in table.columns]
     return table[kept].map(_cell)
 

@@ -6,11 +6,21 @@ import numpy as np
 import pandas as pd
 
 from aesearch.report.analysis import Analysis, number, shown_p
-from aesearch.report.certainty import certainty_of
+from aesearch.report.certainty import Certainty, certainty_of
+from aesearch.report.conditions import Condition
 from aesearch.report.judged import judged_of
-from aesearch.report.limits import MOST_EXPLAINED, MOST_NAMED, MOST_PARAMETERS, MOST_REASONS, MOST_ROWS, joined
+from aesearch.report.limits import (
+    MOST_CONDITIONS,
+    MOST_EXPLAINED,
+    MOST_NAMED,
+    MOST_PARAMETERS,
+    MOST_PICTURED,
+    MOST_REASONS,
+    MOST_ROWS,
+    joined,
+)
 from aesearch.report.worth import gained_by_search, told_by_seeds
-from aesearch.statistics.components import LEVEL, Components, holm
+from aesearch.statistics.components import LEVEL, Components, ComponentsWithin, holm
 from aesearch.statistics.trends import Explained
 
 MOST_HEADLINES = 2  # parameters whose trends stand before the first figure
@@ -40,10 +50,20 @@ TESTS = (
 )
 
 
+WITHIN = (
+    "Trials are compared {within} only: chances, fronts and knees are those of its own trials. Rank correlations are "
+    "of ranks {within}, weighted alike, less the mean rank. The shares that parameters explain are of values {within}, "
+    "centred and scaled to one variance, and of an effect that all have in common. Shuffles are {within}. The "
+    "intraclass correlation is one that all have in common; each may have a level and a spread of its own."
+)
+
+
 def protocol(analysis: Analysis) -> list[str]:
     """Explain how to read the numbers of this study, a line each."""
-    certain = [CERTAINTY] if certainty_of(analysis).known else []
-    return [*PROTOCOL, *certain, TESTS, *_glossary(analysis), *judged_of(analysis).definitions()]
+    parts = list(analysis.parts.values()) or [analysis]
+    certain = [CERTAINTY] if any(part.draws is not None for part in parts) else []
+    within = [WITHIN.format(within=analysis.within)] if analysis.per else []
+    return [*PROTOCOL, *certain, TESTS, *within, *_glossary(analysis), *judged_of(analysis).definitions()]
 
 
 def _glossary(analysis: Analysis) -> list[str]:
@@ -101,13 +121,17 @@ def cuts(analysis: Analysis) -> list[str]:
     front = len(analysis.front)
     if trials > MOST_ROWS:
         by = "Pareto rank" if len(analysis.metrics) == 2 else analysis.metrics[0]
+        by += f" {analysis.within}" if analysis.per else ""
         found.append(f"The table of trials has the best {MOST_ROWS} of {trials:,} by {by}; trials.csv has all.")
     if front > MOST_ROWS:
         kept = len(analysis.listed_front)
         found.append(f"The tables of the front have {kept} of its {front:,} trials, evenly along it.")
-    if len(analysis.distributions) > MOST_PARAMETERS:
+    if analysis.per and len(analysis.parts) > MOST_PICTURED:
+        shown = f"{len(analysis.shown)} of {len(analysis.parts)} conditions"
+        found.append(f"Pictures, and columns of the table of all metrics, are of {shown}, evenly chosen.")
+    if len(analysis.asked) > MOST_PARAMETERS:
         known = ", those that explain most of the variance" if len(analysis.importance) else ""
-        shown = f"{MOST_PARAMETERS} of {len(analysis.distributions):,} parameters{known}"
+        shown = f"{MOST_PARAMETERS} of {len(analysis.asked):,} parameters{known}"
         found.append(f"Tables, sentences and figures have {shown}; trials.csv has all.")
     complete = len(analysis.complete)
     if complete > MOST_EXPLAINED and analysis.explained:
@@ -125,7 +149,7 @@ def headlines(analysis: Analysis) -> list[str]:
     if analysis.complete.empty:
         return ["No trial completed, so there is nothing to compare."]
     told, _ = _movements(analysis)
-    return [*_bounds(analysis), _choice(analysis), *told[:MOST_HEADLINES], *_spreads(analysis)]
+    return [*_bounds(analysis), *_choices(analysis), *told[:MOST_HEADLINES], *_spreads(analysis)]
 
 
 def details(analysis: Analysis) -> list[str]:
@@ -151,7 +175,9 @@ def _bounds(analysis: Analysis) -> list[str]:
         return []
     bounds = " and ".join(f"{name} {kind} {number(bound)}" for name, kind, bound in analysis.constraints)
     kept = int(analysis.keeping.sum())
-    rest = "" if kept else "; none does, so what follows is about all complete trials"
+    none = [str(condition) for condition, part in analysis.parts.items() if not part.keeping.any()]
+    rest = f"; none of ({joined(none, MOST_NAMED)}) does, so all of these are compared" if none else ""
+    rest = rest if kept else "; none does, so what follows is about all complete trials"
     return [f"{kept} of {len(analysis.complete)} complete trials have {bounds}{rest}."]
 
 
@@ -178,6 +204,36 @@ def _setting(analysis: Analysis, key: int) -> str:
     values = {name: row[f"param:{name}"] for name in analysis.listed_parameters if pd.notna(row[f"param:{name}"])}
     shown = (f"{n} = {number(v) if isinstance(v, int | float | np.number) else v}" for n, v in values.items())
     return ", ".join(shown) or "no swept parameter"
+
+
+def _choices(analysis: Analysis) -> list[str]:
+    """Name the chosen trial, or that of each condition."""
+    if not analysis.per:
+        return [_choice(analysis)]
+    found = [_choice_in(analysis, condition) for condition in list(analysis.parts)[:MOST_CONDITIONS]]
+    more = [f"{condition}: {part.chosen}" for condition, part in list(analysis.parts.items())[MOST_CONDITIONS:]]
+    what = "best" if len(analysis.metrics) == 1 else "registered"
+    return [*found, *([f"The {what} trials of {len(more)} more: {joined(more, MOST_NAMED)}."] if more else [])]
+
+
+def _choice_in(analysis: Analysis, condition: Condition) -> str:
+    """Name the chosen trial of a condition, with its chance."""
+    part = analysis.parts[condition]
+    key, complete = part.chosen, len(part.complete)
+    setting = f" ({_setting(analysis, key)})" if analysis.parameters else ""
+    trial = f"{key}{setting}: {_values(analysis, key)}"
+    if complete == 1:
+        return f"{condition}: its only complete trial is {trial}."
+    if len(analysis.metrics) == 1:
+        sure = f"; it is the best with a chance of {Certainty(part).chances[key]:.0%}" if part.draws is not None else ""
+        return f"{condition}: the best of {complete} trials on {analysis.metrics[0]} is {trial}{sure}."
+    named = joined([*map(str, part.front)], MOST_NAMED)
+    knee = part.knee[1] if part.knee else None
+    sure = f"; it is the knee with a chance of {knee.chance:.0%}" if knee else ""
+    what = "the knee is trial" if part.knee else "registered is the model of trial"
+    return (
+        f"{condition}: {len(part.front)} of {complete} trials are Pareto-optimal on val: {named}; {what} {trial}{sure}."
+    )
 
 
 def _choice(analysis: Analysis) -> str:
@@ -213,6 +269,8 @@ def _movements(analysis: Analysis) -> tuple[list[str], list[str]]:
 
     Gives the sentences on parameters with a trend that is told from noise, and those on the others.
     """
+    if analysis.per and not analysis.parameters:
+        return [], []
     numeric = [name for name in filter(analysis.is_numeric, analysis.parameters) if _values_of(analysis, name) > 2]
     swept = [name for name in numeric if name in analysis.main_parameters]
     pairs = {(name, metric): analysis.rank_correlation(name, metric) for name in swept for metric in analysis.headlines}
@@ -233,6 +291,9 @@ def _movements(analysis: Analysis) -> tuple[list[str], list[str]]:
             rho = f"(Spearman {one.rho:+.2f} [{one.low:+.2f} to {one.high:+.2f}], {one.n} trials, {shown_p(p)})"
             if p >= LEVEL:
                 moves.append(f"{metric} shows no trend that is told from noise {rho}")
+            elif analysis.per:
+                way = "rises" if one.rho > 0 else "falls"
+                moves.append(f"{metric} {way} in {one.same} of {one.conditions} {rho}")
             else:
                 values = analysis.complete[metric]
                 a, b = number(values[low].median()), number(values[high].median())
@@ -240,9 +301,10 @@ def _movements(analysis: Analysis) -> tuple[list[str], list[str]]:
         if moves:
             ends = f"{number(column.min())} to {number(column.max())}"
             tells = any(adjusted.get((parameter, metric), 1.0) < LEVEL for metric in analysis.headlines)
-            (trends if tells else others).append(
-                f"As {parameter} rises ({ends}; medians of its lowest and its highest quarter): {'; '.join(moves)}."
-            )
+            begin = f"As {parameter} rises ({ends}; medians of its lowest and its highest quarter)"
+            if analysis.per:
+                begin = analysis.begun(f"as {parameter} rises ({ends})")
+            (trends if tells else others).append(f"{begin}: {'; '.join(moves)}.")
     return trends, others
 
 
@@ -254,10 +316,10 @@ def _spreads(analysis: Analysis) -> list[str]:
     if analysis.results.replicas.groupby("trial").size().max() < 2:
         return ["Every trial has one replica, so the spread over seeds is unknown; set --replicas to 2 or more."]
     found = {metric: analysis.components(metric) for metric in analysis.headlines}
-    return [_spread(metric, one) for metric, one in found.items() if one]
+    return [_spread(analysis, metric, one) for metric, one in found.items() if one]
 
 
-def _spread(metric: str, found: Components) -> str:
+def _spread(analysis: Analysis, metric: str, found: Components | ComponentsWithin) -> str:
     """Say what part of a metric's variance is of the settings, and what that means."""
     if found.p >= LEVEL:
         meaning = "differences between settings are not told from differences between seeds"
@@ -265,6 +327,13 @@ def _spread(metric: str, found: Components) -> str:
         meaning = "settings differ, but one seed of a setting tells more of the seed than of the setting"
     else:
         meaning = "settings differ, and one seed of a setting tells more of the setting than of the seed"
+    if isinstance(found, ComponentsWithin):
+        return (
+            analysis.begun(f"settings explain {found.share:.0%} [{found.low:.0%} to {found.high:.0%}] of the variance ")
+            + f"of {metric} over the {found.models} models of {found.trials} trials in {found.conditions} conditions, "
+            "and seeds the rest (intraclass correlation with its 95 % interval; F tests of all conditions together, "
+            f"{shown_p(found.p)}): {meaning}."
+        )
     return (
         f"Settings explain {found.share:.0%} [{found.low:.0%} to {found.high:.0%}] of the variance of {metric} over "
         f"the {found.models} models of {found.trials} trials, and seeds the rest (intraclass correlation with its "
@@ -293,7 +362,8 @@ def _importance(analysis: Analysis, metric: str, found: Explained) -> str:
     ]
     spread = analysis.components(metric)
     most = f" At most {spread.reliability:.0%} could be explained; the rest is of the seeds." if spread else ""
+    within = f" {analysis.within}" if analysis.per else ""
     return (
-        f"Share of the variance of {metric} over the trials' means that a parameter alone explains, each trial "
+        f"Share of the variance of {metric} over the trials' means{within} that a parameter alone explains, each trial "
         f"predicted from the others: {', '.join(named if len(analysis.everywhere) > 1 else named[:1])}.{most}"
     )

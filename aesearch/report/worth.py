@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aesearch.report.analysis import Analysis, number, shown_p
-from aesearch.statistics.components import LEVEL, POWER, seeds_needed, smallest_told
+from aesearch.statistics.components import LEVEL, POWER, Components, seeds_needed, smallest_told
 from aesearch.statistics.fronts import Estimate, gain, lost, volume, worst
 from aesearch.statistics.posterior import true_means
 from aesearch.study.space import FIRST_RANDOM
@@ -22,7 +22,8 @@ def told_by_seeds(analysis: Analysis) -> list[str]:
     found = []
     for metric in analysis.headlines:
         one = analysis.components(metric)
-        if not one or not one.seeds > 0:
+        # Of conditions only shares are known, as the seeds of each have a spread of their own.
+        if not isinstance(one, Components) or not one.seeds > 0:
             continue
         deviation = float(np.sqrt(one.seeds))
         seeds = int(np.median([len(of_one) for of_one in analysis.seeds(metric).values()]))

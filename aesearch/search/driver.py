@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from tempfile import TemporaryDirectory
 
 from ray import cloudpickle, tune
@@ -199,8 +200,8 @@ def _scheduler(queue: Queue, searcher: QueueSearcher) -> TrialScheduler:
     study = queue.ledger.study
     if not isinstance(study.early_stopping, Rule) or not isinstance(queue, Trials):
         return FIFOScheduler()
-    judge = study.early_stopping.judge(max(config.epochs for _, config in study.probes))
-    return JudgedScheduler(queue.ledger, searcher.live, judge)
+    make = partial(study.early_stopping.judge, max(config.epochs for _, config in study.probes))
+    return JudgedScheduler(queue.ledger, searcher.live, make)
 
 
 def _lost(queue: Queue, searcher: QueueSearcher, broken: str) -> Mapping[Place, str]:

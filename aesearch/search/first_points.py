@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from aesearch.errors import UserError, nearest
-from aesearch.pareto import ranked
+from aesearch.pareto import Costs, ranked
 from aesearch.study import Best, Study, contains
 
 Point = dict[str, Any]
@@ -50,13 +50,30 @@ def _best_of(best: Best, study: Study, home: Path) -> list[Point]:
         ) from error
     signs = [1 if direction == StudyDirection.MINIMIZE else -1 for direction in other.directions]
     costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in complete]
-    positions = [position for _, position in ranked(costs)]
+    per = dict.fromkeys([*other.user_attrs.get("spec", {}).get("per", "").split(", "), *study.per])
     space = study.distributions
     return [
         {
             name: value
-            for name, value in complete[positions.index(position)].params.items()
+            for name, value in complete[place].params.items()
             if name in space and contains(space[name], value)
         }
-        for position in range(min(best.most, len(complete)))
+        for place in _best_first(costs, [tuple(trial.params.get(name) for name in per) for trial in complete])[
+            : best.most
+        ]
     ]
+
+
+def _best_first(costs: list[Costs], conditions: list[tuple[Any, ...]]) -> list[int]:
+    """Order trials from the best on, by their place within their condition.
+
+    Costs of different conditions are not compared, so the best of each come before all second ones.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, condition in enumerate(conditions):
+        groups.setdefault(condition, []).append(place)
+    positions: dict[int, int] = {}
+    for group in groups.values():
+        found = ranked([costs[place] for place in group])
+        positions |= {place: position for place, (_, position) in zip(group, found, strict=True)}
+    return sorted(positions, key=positions.__getitem__)

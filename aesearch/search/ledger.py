@@ -157,6 +157,7 @@ class Ledger:
             "question": study.question,
             "metrics": [[metric.name, metric.direction] for metric in study.searched],
             "constraints": [[one.name, one.kind, one.bound] for one in study.constraints],
+            "per": list(study.per),
             "kinds": [asdict(kind) for kind in study.kinds],
             "distributions": {name: distribution_to_json(d) for name, d in study.distributions.items()},
             "n_trials": self.total,
@@ -242,6 +243,7 @@ class Ledger:
             config = self.study.config(trial)
             # The space was tried on a sample only.
             self.study.check_metrics(config)
+            self.study.condition(trial.params)
         except Exception as error:
             return error
         return config
@@ -359,6 +361,21 @@ class Ledger:
         metrics = self.record(key).read("result.json")["metrics"]
         return {name: metrics[name] for name in self.searched}
 
+    def condition(self, key: int) -> tuple[Any, ...]:
+        """Find the condition of a trial, within which it is compared; () without any."""
+        return self.study.condition(self.trials()[key].params) if self.study.per else ()
+
+    def place(self, key: int) -> tuple[tuple[Any, ...], int]:
+        """Find the condition of a trial, and its number among that's trials.
+
+        Without conditions the number is its key.
+        """
+        if not self.study.per:
+            return (), key
+        condition, names = self.condition(key), self.study.per
+        params = [trial.params for other, trial in self.trials().items() if other < key]
+        return condition, [tuple(one.get(name) for name in names) for one in params].count(condition)
+
     def intermediate(self) -> dict[int, dict[int, list[float]]]:
         """Read the searched metrics after each epoch, by key and epoch.
 
@@ -394,7 +411,12 @@ class Ledger:
         return Counter(trial.user_attrs.get("reason", "unknown") for trial in failed)
 
     def best(self) -> dict[str, float]:
-        """Find the best value of each searched metric among the complete trials."""
+        """Find the best value of each searched metric among the complete trials.
+
+        It is empty where trials are compared within conditions only.
+        """
+        if self.study.per:
+            return {}
         complete = [trial for trial in self.trials().values() if trial.state == TrialState.COMPLETE]
         return {
             metric.name: metric.sign * min(metric.sign * trial.values[i] for trial in complete)

@@ -10,6 +10,7 @@ import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +35,13 @@ def parts(ledger: Ledger) -> list[Place]:
     known = {key: ledger.replicas(key) for key in ledger.rivals()}
     for key, of_trial in known.items():
         _remove_joined(ledger.record(key), len(next(iter(of_trial.values()))))
-    keys = list(known)
-    wanted = more([np.stack(list(known[key].values()), axis=1) * ledger.study.signs for key in keys], rule)
-    found = [Place(keys[i], len(next(iter(known[keys[i]].values()))), stop) for i, stop in wanted.items()]
+    conditions: dict[tuple[Any, ...], list[int]] = {}
+    for key in known:
+        conditions.setdefault(ledger.condition(key), []).append(key)
+    found = []
+    for keys in conditions.values():
+        wanted = more([np.stack(list(known[key].values()), axis=1) * ledger.study.signs for key in keys], rule)
+        found += [Place(keys[i], len(next(iter(known[keys[i]].values()))), stop) for i, stop in wanted.items()]
     return [part for part in found if not _record(ledger, part).read("state.json") and _has_model(ledger, part.key)]
 
 
@@ -110,7 +115,7 @@ def _record(ledger: Ledger, part: Place) -> Record:
 
 
 def more(costs: Sequence[Values], rule: Adaptive) -> Mapping[int, int]:
-    """Choose the trials (R_i, M) that are to get more seeds.
+    """Choose the trials (R_i, M) of one condition that are to get more seeds.
 
     Returns how many each then has, by the place of the trial.
 

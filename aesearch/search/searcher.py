@@ -207,19 +207,33 @@ def record_of(queue: Queue, place: Place) -> Record:
 
 
 class JudgedScheduler(FIFOScheduler):
-    """Scheduler that stops trials as the study's rule says.
+    """Scheduler that stops trials as the study's rule says, within each condition.
 
     The ledger's records say what trials of earlier drivers reached.
+    make: of a judge without records.
     """
 
-    def __init__(self, ledger: Ledger, live: Mapping[str, Task], judge: Judge) -> None:
+    def __init__(self, ledger: Ledger, live: Mapping[str, Task], make: Callable[[], Judge]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.ledger = ledger
         self.live = live
-        self.judge = judge
+        self.make = make
+        self.judges: dict[tuple[Any, ...], Judge] = {}
+        self.places: dict[int, tuple[tuple[Any, ...], int]] = {}
         self.signs = ledger.study.signs
         for key, values in ledger.intermediate().items():
             for epoch, of_epoch in values.items():
-                judge.record(key, epoch, self._costs(of_epoch))
+                judge, place = self._judge(key)
+                judge.record(place, epoch, self._costs(of_epoch))
+
+    def _judge(self, key: int) -> tuple[Judge, int]:
+        """Find the judge of a trial's condition, and the trial's number there."""
+        if key not in self.places:
+            self.places[key] = self.ledger.place(key)
+        condition, place = self.places[key]
+        if condition not in self.judges:
+            self.judges[condition] = self.make()
+        return self.judges[condition], place
 
     def _costs(self, values: Iterable[float]) -> tuple[float, ...]:
         return tuple(sign * value for sign, value in zip(self.signs, values, strict=True))
@@ -230,5 +244,6 @@ class JudgedScheduler(FIFOScheduler):
         if not isinstance(told, Progress):
             return str(TrialScheduler.CONTINUE)
         key = self.live[trial.trial_id].place.key
-        stops = self.judge.stops(key, told.epoch, self._costs(told.values))
+        judge, place = self._judge(key)
+        stops = judge.stops(place, told.epoch, self._costs(told.values))
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)

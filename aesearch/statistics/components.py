@@ -1,11 +1,14 @@
 """Components of variance: settings against seeds, and tests of their differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import fdtr, fdtrc, ndtr, ndtri
 from scipy.stats import f as fisher
 from scipy.stats import nct
 from scipy.stats import t as student
@@ -15,6 +18,7 @@ Values = NDArray[np.float64]
 LEVEL = 0.05  # of tests: a p-value from which on a difference is not told from noise
 POWER = 0.8  # of tests that are planned: the chance that they tell a difference that is there
 MOST_SEEDS = 100_000
+MOST_SCORE = 30.0  # normal scores whose tails are numbers
 
 
 @dataclass(frozen=True)
@@ -79,18 +83,119 @@ def components(values: Sequence[Values], level: float = 0.95) -> Components | No
     return Components(settings, error, share, low, high, statistic, between, within, p, len(counts), int(counts.sum()))
 
 
+def _pivot(counts: NDArray[np.int64], means: Values, share: float) -> float:
+    """Compute Wald's mean square between settings, which falls as their share grows."""
+    weights = counts * (1 - share) / (1 - share + counts * share)
+    centre = (weights * means).sum() / weights.sum()
+    return float((weights * (means - centre) ** 2).sum()) / (len(counts) - 1)
+
+
 def _share(counts: NDArray[np.int64], means: Values, error: float, quantile: float) -> float:
     """Find the share of settings at which Wald's falling pivot is a quantile of F."""
+    return _root(lambda share: _pivot(counts, means, share) - quantile * error)
 
-    def pivot(share: float) -> float:
-        weights = counts * (1 - share) / (1 - share + counts * share)
-        centre = (weights * means).sum() / weights.sum()
-        return float((weights * (means - centre) ** 2).sum()) / (len(counts) - 1) - quantile * error
 
-    if pivot(0.0) <= 0:
+def _root(falling: Callable[[float], float]) -> float:
+    """Find the share at which a falling function is 0; 0 or 1 where it never is."""
+    if falling(0.0) <= 0:
         return 0.0
     most = 1 - 1e-12
-    return 1.0 if pivot(most) >= 0 else float(brentq(pivot, 0.0, most))
+    return 1.0 if falling(most) >= 0 else float(brentq(falling, 0.0, most))
+
+
+@dataclass(frozen=True)
+class ComponentsWithin:
+    """Components of a metric's variance within each of several conditions.
+
+    share: the intraclass correlation that all conditions have in common, such that the truth is as likely above as
+    below. low, high: its interval. p: if the settings of each condition were equal.
+    conditions, trials, models: numbers that were compared.
+    """
+
+    share: float
+    low: float
+    high: float
+    p: float
+    conditions: int
+    trials: int
+    models: int
+
+    @property
+    def reliability(self) -> float:
+        """The share of settings in the variance of trials' means, by Spearman and Brown."""
+        seeds = self.models / self.trials
+        return seeds * self.share / (1 + (seeds - 1) * self.share)
+
+
+def components_within(
+    values: Sequence[Values], conditions: Sequence[Any], level: float = 0.95
+) -> ComponentsWithin | None:
+    """Estimate the share of settings in the variance of one metric within conditions.
+
+    Each condition has a level and a spread of its own; common to all is the share. In each the F of settings against
+    seeds is exact for normal values, and the normal scores of these F are combined. Of one condition the test and the
+    interval are those of ``components``.
+
+    values: for each of N settings (R_i,), its seeds. conditions: the condition of each setting (N,).
+    level: chance that the interval holds the true share.
+
+    Returns None where no condition has two settings, one of them with two seeds, whose values differ.
+    Source: as of ``components``; Stouffer et al., "The American Soldier", 1949, for the sum of scores.
+    """
+    places = np.unique(np.asarray(conditions), return_inverse=True)[1]
+    parts = [
+        part
+        for place in np.unique(places)
+        if (part := _part([of_one for of_one, own in zip(values, places, strict=True) if own == place]))
+    ]
+    if not parts:
+        return None
+    between, within, errors = (
+        np.array([float(getattr(part, name)) for part in parts]) for name in ("between", "within", "error")
+    )
+    weights = (1 / between + 1 / within) ** -0.5
+    weights /= np.linalg.norm(weights)
+
+    def score(share: float, end: float = 0.0) -> float:
+        """Sum the normal scores of F, if the settings had that share."""
+        pivots = np.array([_pivot(part.counts, part.means, share) for part in parts])
+        statistics = np.divide(pivots, errors, out=np.full(len(parts), np.inf), where=errors > 0)
+        below, above = fdtr(between, within, statistics), fdtrc(between, within, statistics)
+        # The smaller tail has all digits.
+        scores = np.where(below < above, ndtri(below), -ndtri(above))
+        return float(weights @ scores.clip(-MOST_SCORE, MOST_SCORE)) - end
+
+    half = float(ndtri(0.5 + level / 2))
+    low, share, high = (_root(partial(score, end=end)) for end in (half, 0.0, -half))
+    trials, models = sum(len(part.counts) for part in parts), sum(int(part.counts.sum()) for part in parts)
+    return ComponentsWithin(share, low, high, float(ndtr(-score(0.0))), len(parts), trials, models)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Settings of one condition: their seeds, means, and mean square over seeds."""
+
+    counts: NDArray[np.int64]
+    means: Values
+    error: float
+
+    @property
+    def between(self) -> int:
+        return len(self.counts) - 1
+
+    @property
+    def within(self) -> int:
+        return int((self.counts - 1).sum())
+
+
+def _part(values: Sequence[Values]) -> _Part | None:
+    """Summarise the settings of one condition; None where they say nothing."""
+    counts = np.array([len(of_one) for of_one in values])
+    if len(values) < 2 or counts.max() < 2 or not np.ptp(np.concatenate(values)) > 0:
+        return None
+    means = np.array([np.mean(of_one) for of_one in values])
+    squares = sum(float(((of_one - mean) ** 2).sum()) for of_one, mean in zip(values, means, strict=True))
+    return _Part(counts, means, squares / int((counts - 1).sum()))
 
 
 def pooled_deviation(values: Sequence[Values]) -> float:

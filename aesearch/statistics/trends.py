@@ -32,7 +32,8 @@ MEAN = 100.0  # weight of the constant in a kernel: it is hardly penalised
 class Correlation:
     """Rank correlation with its interval, and the p-value of no correlation.
 
-    n: items. clusters: groups of items that were drawn independently, n where each item was.
+    n: items. clusters: groups of items that were drawn independently, n where each item was. conditions: within which
+    the items were ranked, 1 where all were ranked together. same: those whose own rho has the sign of rho.
     """
 
     rho: float
@@ -41,6 +42,8 @@ class Correlation:
     p: float
     n: int
     clusters: int
+    conditions: int = 1
+    same: int = 1
 
 
 def spearman(
@@ -81,22 +84,70 @@ def spearman(
     return Correlation(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), p, n, count)
 
 
-def _p_value(ranks: Values, rho: float, seed: int) -> float:
-    """Compute the two-sided p-value of a rank correlation of independent items."""
+def spearman_within(
+    x: Values, y: Values, conditions: NDArray[Any], level: float = 0.95, seed: int = 0
+) -> Correlation | None:
+    """Compute Spearman's rho within conditions, its interval and its p-value.
+
+    Items are ranked within their condition, and each condition's mean rank is removed. So neither the level nor the
+    scale of a condition counts. Ranks are divided by the condition's size + 1, so that its items weigh like others. All
+    else is as in ``spearman``; items are shuffled within their condition, and each condition takes a degree of freedom.
+    A condition in which x or y is constant says nothing.
+
+    x, y: (n,). conditions: of each item (n,).
+
+    Returns None where fewer than 4 items are left, less one for each condition but the first.
+    Source: van Elteren, "On the combination of independent two sample tests of Wilcoxon", 1960, for the weights.
+    """
+    places = np.unique(conditions, return_inverse=True)[1]
+    parts = [np.flatnonzero(places == place) for place in np.unique(places)]
+    parts = [part for part in parts if np.ptp(x[part]) > 0 and np.ptp(y[part]) > 0]
+    n, count = sum(map(len, parts)), len(parts)
+    if n - count + 1 < 4:
+        return None
+    ranked = [np.stack([rankdata(of_one[part]) for of_one in (x, y)]) / (len(part) + 1) - 0.5 for part in parts]
+    products = [float(a @ b) for a, b in ranked]
+    ranks, groups = np.concatenate(ranked, axis=1), np.repeat(np.arange(count), list(map(len, parts)))
+    rho = float(sum(products) / np.sqrt((ranks**2).sum(1).prod()))
+    free = n - count + 1  # as many items of one condition have its degrees of freedom
+    most = 1 - 6 / (free * (free**2 - 1))
+    z = np.arctanh(np.clip(rho, -most, most))
+    half = float(ndtri(0.5 + level / 2)) * np.sqrt((1 + rho**2 / 2) / (free - 3)) if free > 3 else np.inf
+    same = sum(product * rho > 0 for product in products)
+    p = _p_value(ranks, rho, seed, groups)
+    return Correlation(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), p, n, n, count, same)
+
+
+def shuffled(values: Values, count: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None) -> Values:
+    """Shuffle values (n,) so many times, (count, n); within each of ``groups`` (n,)."""
+    rows = np.tile(values, (count, 1))
+    if groups is None:
+        return rng.permuted(rows, axis=1)
+    for group in np.unique(groups):
+        rows[:, groups == group] = rng.permuted(rows[:, groups == group], axis=1)
+    return rows
+
+
+def _p_value(ranks: Values, rho: float, seed: int, groups: NDArray[np.int64] | None = None) -> float:
+    """Compute the two-sided p-value of a rank correlation of independent items.
+
+    groups: of the items that are shuffled within them.
+    """
     n = ranks.shape[1]
-    law = float(2 * student.sf(abs(rho) * np.sqrt((n - 2) / max(1 - rho**2, 1e-300)), n - 2))
+    freedom = n - 2 if groups is None else n - int(groups.max()) - 2
+    law = float(2 * student.sf(abs(rho) * np.sqrt(freedom / max(1 - rho**2, 1e-300)), freedom))
     if n > MOST_SHUFFLED:
         return law
-    p = _permuted(ranks, rho, seed)
+    p = _permuted(ranks, rho, seed, groups)
     # A correction for many trends needs smaller ones than shuffles can tell.
     return min(p, TAIL * law) if n > LEAST_FOR_TAIL and p * SHUFFLES < 1 else p
 
 
-def _permuted(ranks: Values, rho: float, seed: int) -> float:
+def _permuted(ranks: Values, rho: float, seed: int, groups: NDArray[np.int64] | None = None) -> float:
     """Compute the two-sided p-value of a rank correlation by permutations."""
     centred = (ranks - ranks.mean(1, keepdims=True)) / (ranks.std(1, keepdims=True) * np.sqrt(ranks.shape[1]))
-    shuffled = np.random.default_rng(seed).permuted(np.tile(centred[1], (SHUFFLES, 1)), axis=1)
-    return (1 + int((abs(shuffled @ centred[0]) >= abs(rho) - 1e-9).sum())) / (SHUFFLES + 1)
+    found = shuffled(centred[1], SHUFFLES, np.random.default_rng(seed), groups) @ centred[0]
+    return (1 + int((abs(found) >= abs(rho) - 1e-9).sum())) / (SHUFFLES + 1)
 
 
 def _without_each(x: Values, y: Values, groups: NDArray[np.int64], count: int) -> Values:
@@ -128,7 +179,9 @@ class Explained:
     p: Values
 
 
-def explained(columns: Sequence[NDArray[Any]], values: Values, seed: int = 0) -> Explained:
+def explained(
+    columns: Sequence[NDArray[Any]], values: Values, seed: int = 0, conditions: NDArray[Any] | None = None
+) -> Explained:
     """Estimate the share of variance that parameters explain, beside that of noise.
 
     The share is 1 - PRESS / PRESS of the mean: a smooth regression (kernel ridge) predicts each trial from the others.
@@ -139,26 +192,50 @@ def explained(columns: Sequence[NDArray[Any]], values: Values, seed: int = 0) ->
     columns: for each of P parameters (N,): numbers, on the scale of the search, or anything else as names.
     values: a metric of N trials, such as means over their seeds (N,).
     seed: of the shuffles.
+    conditions: of the trials (N,), if the share is of the variance within each condition.
 
-    All parameters together are fitted with their interactions; more than 8 of them as a sum, each on its own.
+    All parameters together are fitted with their interactions; more than 8 of them as a sum, each on its own. With
+    conditions, what is fitted is an effect that all of them share: values are centred and scaled to the same variance
+    in each, every trial is held against the mean of the others of its condition, and shuffles are within conditions.
 
-    Returns P + 1 entries each; NaN with fewer than 4 trials or equal values.
+    Returns P + 1 entries each; NaN with equal values or fewer than 4 trials. Each condition but one costs a trial.
     Source: Allen, "The relationship between variable selection and data augmentation", Technometrics 1974 (PRESS);
     Westfall and Young, "Resampling-Based Multiple Testing", 1993 (single step maxT); Phipson and Smyth, SAGMB 2010.
     """
-    n = len(values)
-    if n < 4 or np.ptp(values) == 0:
+    groups = None
+    if conditions is not None:
+        kept, values, groups = _standardised(values, conditions)
+        columns = [column[kept] for column in columns]
+    count = 1 if groups is None else len(np.unique(groups))
+    if len(values) - count + 1 < 4 or np.ptp(values) == 0:
         nothing = np.full(len(columns) + 1, np.nan)
         return Explained(nothing, nothing, nothing)
     rng = np.random.default_rng(seed)
-    tried = np.concatenate([values[None], rng.permuted(np.tile(values, (NOISES, 1)), axis=1)]).T  # (N, 1 + NOISES)
-    alone = [_press_shares(_kernel(column), tried) for column in columns]
-    shares = np.stack([*alone, _press_shares(_together(columns), tried)])
+    tried = np.concatenate([values[None], shuffled(values, NOISES, rng, groups)]).T  # (N, 1 + NOISES)
+    alike = None if groups is None else np.equal.outer(groups, groups).astype(float)
+    alone = [_press_shares(_kernel(column), tried, alike) for column in columns]
+    shares = np.stack([*alone, _press_shares(_together(columns), tried, alike)])
     found, noise = shares[:, 0], shares[:, 1:]
     largest = noise[:-1].max(0, initial=-np.inf)
     reference = np.concatenate([np.broadcast_to(largest, (len(columns), NOISES)), noise[-1:]])
     p = (1 + (reference >= found[:, None] - 1e-9).sum(1)) / (NOISES + 1)
     return Explained(np.maximum(found, 0.0), np.maximum(np.percentile(noise, 95, axis=1), 0.0), p)
+
+
+def _standardised(values: Values, conditions: NDArray[Any]) -> tuple[NDArray[np.intp], Values, NDArray[np.int64]]:
+    """Centre and scale values within their conditions.
+
+    Returns the places of the values in conditions that have two that differ, those values, and their conditions.
+    """
+    groups = np.unique(conditions, return_inverse=True)[1]
+    scaled = np.zeros(len(values))
+    for group in np.unique(groups):
+        own = groups == group
+        if np.ptp(values[own]) > 0:
+            scaled[own] = (values[own] - values[own].mean()) / values[own].std(ddof=1)
+    varied = [group for group in np.unique(groups) if scaled[groups == group].any()]
+    kept = np.flatnonzero(np.isin(groups, varied))
+    return kept, scaled[kept], groups[kept]
 
 
 def _kernel(column: NDArray[Any]) -> Values:
@@ -177,13 +254,15 @@ def _together(columns: Sequence[NDArray[Any]]) -> Values:
     return np.asarray(INTERACTING / len(columns) * sum(map(_kernel, columns)))
 
 
-def _press_shares(kernel: Values, values: Values) -> Values:
+def _press_shares(kernel: Values, values: Values, alike: Values | None = None) -> Values:
     """Compute the share that the best ridge explains of each column of ``values``.
 
-    values: (N, B). Each trial is predicted from the others.
+    values: (N, B). Each trial is predicted from the others. alike: 1 where two trials have a common mean, else 0
+    (N, N). None where all have.
     """
-    n = len(values)
-    eigenvalues, vectors = np.linalg.eigh(kernel + MEAN)
+    alike = np.ones_like(kernel) if alike is None else alike
+    n = alike.sum(1, keepdims=True)
+    eigenvalues, vectors = np.linalg.eigh(kernel + MEAN * alike)
     # A smooth kernel has few eigenvalues that count.
     kept = eigenvalues > NEGLIGIBLE * eigenvalues[-1]
     eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
@@ -194,5 +273,5 @@ def _press_shares(kernel: Values, values: Values) -> Values:
         leverage = (vectors**2) @ shrunk
         residuals = values - vectors @ (shrunk[:, None] * rotated)
         least = np.minimum(least, (1 - leverage) ** -2 @ residuals**2)
-    of_mean = (((values - values.mean(0)) * n / (n - 1)) ** 2).sum(0)
+    of_mean = (((values - alike @ values / n) * n / (n - 1)) ** 2).sum(0)
     return np.asarray(1 - least / of_mean)

@@ -41,6 +41,7 @@ def first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
         "constraints": ", ".join(f"{one.name} {one.kind} {one.bound:g}" for one in study.constraints) or "none",
         **{f"space.{name}": str(distribution) for name, distribution in study.distributions.items()},
         "protocols": ", ".join(sorted(protocols)),
+        **({"per": ", ".join(study.per)} if study.per else {}),
     }
     shared = {name: value for name, value in known.items() if name == "config" or name.startswith("config.")}
     hashed = known["configurations"]

@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
-from aesearch.errors import UserError
+from aesearch.errors import UserError, nearest
 from aesearch.train import TrainConfig
 
 Space = Callable[[optuna.Trial], TrainConfig]
@@ -22,10 +22,18 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     # All combinations of a grid are enqueued before the search, so this sampler is never asked.
     "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
+# Samplers that learn nothing from earlier trials.
+UNLEARNING = (
+    optuna.samplers.RandomSampler,
+    optuna.samplers.QMCSampler,
+    optuna.samplers.GridSampler,
+    optuna.samplers.BruteForceSampler,
+)
 # Trials that a sampler draws at random before it learns from them; Optuna's defaults.
 FIRST_RANDOM = {"tpe": 10, "gp": 10, "nsga2": 50}
 PROBES = 64
 MOST_COMBINATIONS = 10_000
+MOST_CONDITIONS = 100  # values of a parameter that is a condition
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -71,7 +79,7 @@ def combinations(
             f"the grid has more than {MOST_COMBINATIONS} combinations; give fewer values to a parameter, or use "
             "another sampler"
         )
-    places = {name: _places(distribution) for name, distribution in distributions.items()}
+    places = {name: values_of(distribution) for name, distribution in distributions.items()}
 
     def place(params: dict[str, Any]) -> list[int]:
         return [_nearest_place(places[name], params[name]) if name in params else -1 for name in places]
@@ -89,10 +97,27 @@ def _nearest_place(values: list[Any], value: Any) -> int:
     return values.index(value)
 
 
-def _places(distribution: BaseDistribution) -> list[Any]:
+def values_of(distribution: BaseDistribution) -> list[Any]:
     """List all values of a finite distribution, in order."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
     count = round((distribution.high - distribution.low) / (distribution.step or 1)) + 1
     return [distribution.low + i * (distribution.step or 1) for i in range(count)]
+
+
+def condition_values(name: str, distributions: Mapping[str, BaseDistribution]) -> list[Any]:
+    """List the values of a parameter that is a condition, in order.
+
+    Raises UserError where it is unknown, or no choice and no whole number of at most 100 values.
+    """
+    if name not in distributions:
+        raise UserError(f"per names an unknown parameter {name!r}: {nearest(name, distributions)}")
+    distribution = distributions[name]
+    finite = not isinstance(distribution, optuna.distributions.FloatDistribution)
+    if not finite or len(values := values_of(distribution)) > MOST_CONDITIONS:
+        raise UserError(
+            f"per needs choices or whole numbers of at most {MOST_CONDITIONS} values, but {name} is {distribution}; "
+            f"write trial.suggest_categorical({name!r}, [...]) or leave it out of per"
+        )
+    return values

@@ -1,9 +1,9 @@
 """Spec of a study: all that must stay the same while the study continues.
 
-The ledger keeps it, and each call of ``run`` compares the study file with it. It has the metrics, the bounds, the early
-stopping, the space, all fields of 64 sampled configurations, the study file's own code in them, and those constants of
-the protocols that decide the measured metrics. The amount of training is no part of it: ``n_trials``, and the replicas
-that ``Adaptive`` adds after the search.
+The ledger keeps it, and each call of ``run`` compares the study file with it. It has the metrics, the bounds, the
+conditions, the early stopping, the space, all fields of 64 sampled configurations, the study file's own code in them,
+and those constants of the protocols that decide the measured metrics. The amount of training is no part of it:
+``n_trials``, and the replicas that ``Adaptive`` adds after the search.
 """
 
 from collections.abc import Iterator, Mapping
@@ -83,6 +83,8 @@ def _asked(study: Study) -> dict[str, str]:
     return {
         "metrics": ", ".join(f"{metric.direction} {metric.name}" for metric in study.searched),
         "constraints": ", ".join(bounds) or "none",
+        # Without conditions a study has the spec that earlier releases wrote.
+        **({"per": ", ".join(study.per)} if study.per else {}),
     }
 
 
@@ -131,9 +133,11 @@ def _first_changes(study: Study, known: Mapping[str, str]) -> Iterator[Change]:
 
 def _changes(study: Study, written: Mapping[str, Any]) -> Iterator[Change]:
     known: Any = migrated({name: part for name, part in written.items() if name != "format"}, written["format"])
-    for name, now in _asked(study).items():
-        if known[name] != now:
-            yield Change(name, known[name], now)
+    asked = _asked(study)
+    for name in dict.fromkeys([*asked, *(["per"] if "per" in known else [])]):
+        was, now = known.get(name, ABSENT), asked.get(name, ABSENT)
+        if was != now:
+            yield Change(name, was, now)
     yield from changes("early_stopping", known["early_stopping"], study.early_stopping)
     yield from _rule_changes(known["replicas"], study)
     space = {name: str(distribution) for name, distribution in study.distributions.items()}

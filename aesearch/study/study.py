@@ -1,6 +1,7 @@
 """A study: one question, and all that is needed to answer it."""
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,16 @@ from aesearch.errors import UserError, nearest
 from aesearch.metrics import MetricKind
 from aesearch.scores import Comparison, check_declared
 from aesearch.study.goals import Adaptive, Constraint, Metric
-from aesearch.study.space import PROBES, SAMPLERS, Space, combinations, contains, experimental
+from aesearch.study.space import (
+    PROBES,
+    SAMPLERS,
+    UNLEARNING,
+    Space,
+    combinations,
+    condition_values,
+    contains,
+    experimental,
+)
 from aesearch.study.stopping import Plateau, Rule
 from aesearch.train import TrainConfig
 
@@ -66,6 +76,9 @@ class Study:
     enqueue: points that are tried first, such as {"beta": 4.0}, and the best of other studies, such as Best("earlier").
     keep: the number of best trials of each metric whose models are kept, beside those of the front. The others are
     removed while the study runs. None keeps all models, and so does a study with comparisons.
+    per: swept parameters that are conditions and no question, such as the data set. Trials are compared within each of
+    their combinations only: each has its own best trials, early stopping, further replicas, kept models and findings.
+    The sampler must be grid or random, as one that learns would prefer the easiest condition.
     overrides: fields of all configurations that the command line sets, such as epochs.
     path: the study file.
     forked_from: the name of the study that the command line made this one from.
@@ -90,6 +103,7 @@ class Study:
     epoch_seconds: float = 3600.0
     enqueue: tuple[Mapping[str, Any] | Best, ...] = ()
     keep: int | None = 10
+    per: tuple[str, ...] = ()
     overrides: dict[str, int] = field(default_factory=dict)
     path: Path | None = None
     forked_from: str | None = None
@@ -112,6 +126,13 @@ class Study:
             raise UserError(f"{kind} takes one metric, but the study has two; write early_stopping=Pareto()")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {self.sampler!r}: {nearest(self.sampler, SAMPLERS)}")
+        if not (isinstance(self.per, tuple) and all(isinstance(name, str) for name in self.per)):
+            raise UserError(f"per={self.per!r} is not a tuple of names; write one such as ('data',)")
+        if self.per and not (self.sampler in ("grid", "random") or isinstance(self.sampler, UNLEARNING)):
+            raise UserError(
+                f"per={self.per!r} compares trials within a condition, but sampler={self.sampler!r} learns from all of "
+                "them and would prefer the easiest; write sampler='grid' or 'random'"
+            )
         if self.n_trials is None and self.sampler != "grid":
             raise UserError(
                 "n_trials is missing; give a number of trials, or use sampler='grid', which counts them itself"
@@ -216,6 +237,23 @@ class Study:
             found |= trial.distributions
         return found
 
+    @cached_property
+    def conditions(self) -> int:
+        """The number of combinations of the parameters in ``per``; 1 without any."""
+        return math.prod(len(condition_values(name, self.distributions)) for name in self.per)
+
+    def condition(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Take the values of the parameters in ``per`` from those of a trial.
+
+        Raises UserError where one is missing.
+        """
+        if missing := [name for name in self.per if name not in params]:
+            raise UserError(
+                f"per names {missing[0]!r}, which a trial with {dict(params)} does not have; suggest it in every "
+                "trial, or leave it out of per"
+            )
+        return tuple(params[name] for name in self.per)
+
     def shares(self, remaining: int, cpus: float, devices: float) -> tuple[float, float, int]:
         """Compute what a trial holds, and how many trials run at once.
 
@@ -303,6 +341,10 @@ class Study:
         for point in self.enqueue:
             if isinstance(point, Mapping):
                 self._check_point(point)
+        for name in self.per:
+            condition_values(name, self.distributions)
+        for trial, _ in self.probes:
+            self.condition(trial.params)
         compared = [score for _, config in self.probes for score in config.scores if isinstance(score, Comparison)]
         if self.adaptive and compared:
             raise UserError(

@@ -18,7 +18,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from aesearch.tracking.addresses import shown
-from aesearch.tracking.models import fetch_model, register_knee, write_mlmodel
+from aesearch.tracking.models import fetch_model, register_model, write_mlmodel
 from aesearch.tracking.reading import read_study
 from aesearch.tracking.sender import Sender, Sent, add_scores, send_all
 from aesearch.tracking.store import create_store
@@ -32,7 +32,7 @@ __all__ = [
     "create_store",
     "fetch_model",
     "read_study",
-    "register_knee",
+    "register_model",
     "send_all",
     "shown",
     "write_mlmodel",

@@ -15,8 +15,6 @@ from aesearch.errors import UserError
 from aesearch.tracking.addresses import shown
 from aesearch.tracking.store import KEY_TAG, LOST, first_line, is_refusal, located, open_client
 
-ALIAS = "knee"
-
 
 def write_mlmodel(folder: Path) -> None:
     """Describe the model in ``folder`` as one that MLflow can load and serve.
@@ -52,10 +50,11 @@ def fetch_model(uri: str, run: str) -> Path:
         raise UserError(f"the run {run} must have a model in {shown(uri)}, but: {first_line(error, uri)}") from None
 
 
-def register_knee(uri: str, name: str, run: str, key: int) -> str:
-    """Register the model of a study's knee as ``models:/NAME@knee``.
+def register_model(uri: str, name: str, run: str, key: int, alias: str) -> str:
+    """Register a chosen model of a study as ``models:/NAME@ALIAS``.
 
-    run, key: of its trial. Gives "", or a remark where the store has no registry. Idempotent: a run has one version.
+    run, key: of its trial. alias: such as knee. Gives "", or a remark where the store has no registry. Idempotent: a
+    run has one version.
     """
     try:
         client = open_client(uri)
@@ -66,7 +65,7 @@ def register_knee(uri: str, name: str, run: str, key: int) -> str:
         else:
             source = f"{client.get_run(run).info.artifact_uri}/model"
             version = client.create_model_version(name, source, run, tags={KEY_TAG: str(key)}).version
-        client.set_registered_model_alias(name, ALIAS, str(version))
+        client.set_registered_model_alias(name, alias, str(version))
     except LOST as error:
         return f"the model of trial {key} is not registered in {shown(uri)}: {first_line(error, uri)}"
     return ""

@@ -23,6 +23,14 @@ def add_use(use: argparse.ArgumentParser, parser_class: type[argparse.ArgumentPa
         action.add_argument(
             "--best", metavar="METRIC", help="where MODEL is a study: take its best trial in this metric (the knee)"
         )
+        action.add_argument(
+            "--per",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="condition whose best trial is taken, of a study with per=...; repeatable",
+        )
+        action.add_argument("--trial", type=int, metavar="N", help="where MODEL is a study: take this trial")
         action.add_argument("--replica", type=int, metavar="N", help="replica to use (that with the lowest val/loss)")
         action.add_argument("--out", type=Path, metavar="DIR", help="folder to write into (use/MODEL/ACTION)")
         action.add_argument("--data", type=Path, metavar="DIR", help="data sets, as for run")

@@ -239,3 +239,41 @@ def assert_knee_is_served(uri: str, client: MlflowClient) -> None:
     done = subprocess.run([sys.executable, "-c", code.format(uri)], capture_output=True, text=True, check=True)
     run = client.get_run(client.get_model_version_by_alias("small", "knee").run_id)
     assert done.stdout.strip() == str((2, int(run.data.params["latent_dim"])))
+
+
+def test_each_condition_has_a_model_in_mlflow(here, folder):
+    """A study with conditions, from its file to the use of one of its models."""
+    path = folder / "sorts.py"
+    path.write_text(
+        STUDY.replace('trial.suggest_int("latent_dim", 2, 6)', "2")
+        .replace('trial.suggest_float("beta", 0.5, 8.0, log=True)', 'trial.suggest_categorical("weight", [0.5, 8.0])')
+        .replace("replicas=2,", "replicas=1,")
+        .replace("epochs=3", "epochs=1")
+        .replace('"small", space, (Minimize("val/mse"), Maximize("val/mig")), n_trials=4', '"sorts", space, metrics=M')
+        .replace("metrics=M", 'Minimize("val/mse"), sampler="grid", per=("weight",)')
+    )
+    shown = here("show", "sorts.py")
+    assert "compared within each: weight (2 conditions)" in shown.stdout
+    ran = here("run", "sorts.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "best val/mse" not in ran.stdout
+    report = (folder / "reports" / "sorts" / "report.md").read_text()
+    assert "weight = 0.5: its only complete trial is 0: test/mse " in report
+    client = MlflowClient("sqlite:///mlflow.db")
+    keys = {
+        weight: client.get_model_version_by_alias("sorts", f"best-weight-{weight}_{part}").tags["aesearch.trial"]
+        for weight, part in ((0, 5), (8, 0))
+    }
+    assert keys[0] != keys[8]
+    used = here("use", "sorts", "encode")
+    assert used.returncode == 2
+    assert used.stderr.count("\n") == 1
+    assert "choose one with --per weight=0.5, or a trial with --trial N: (weight = 0.5), (weight = 8.0)" in used.stderr
+    used = here("use", "sorts", "encode", "--per", "weight=8.0")
+    assert used.returncode == 0, used.stderr
+    assert f"sorts: trial {keys[8]}, whose model is registered with weight=8.0" in used.stdout
+    assert here("use", "sorts", "encode", "--trial", keys[0]).returncode == 0
+    wrong = here("use", "sorts", "encode", "--trial", "9")
+    assert "sorts has no complete trial 9; choose one of 0, 1" in wrong.stderr
+    wrong = here("use", "sorts", "encode", "--trial", "1", "--per", "weight=8.0")
+    assert "--trial names a trial, so --best and --per choose nothing; leave them out" in wrong.stderr

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -288,10 +289,11 @@ def test_two_metrics_stop_dominated_trials_and_no_others(in_tmp, data_root):
         assert kept == [rows.loc[rate, "val/mse"], rows.loc[rate, "val/elbo"]]
     # Another driver knows what was reached, so the first of its trials can be stopped.
     ledger = Ledger.open(study, in_tmp / "home")
-    scheduler = JudgedScheduler(ledger, {}, Pareto(1, 2).judge(7))
+    scheduler = JudgedScheduler(ledger, {}, partial(Pareto(1, 2).judge, 7))
     ledger.close()
-    assert len(scheduler.judge.reached[1]) == 4
-    assert scheduler.judge.stops(9, 1, (1.0, 1e9))
+    judge = scheduler.judges[()]
+    assert len(judge.reached[1]) == 4
+    assert judge.stops(9, 1, (1.0, 1e9))
 
 
 @pytest.mark.parametrize("rule", [Median(1, 1), Hyperband(1, 2)])

@@ -22,7 +22,7 @@ from sqlalchemy import make_url
 from aesearch.__main__ import main
 from aesearch.errors import UserError
 from aesearch.records import Record, merged
-from aesearch.tracking import Tracker, add_scores, fetch_model, read_study, register_knee, send_all, shown, tracker
+from aesearch.tracking import Tracker, add_scores, fetch_model, read_study, register_model, send_all, shown, tracker
 from aesearch.tracking.addresses import masked
 
 SECRET = "S3cr@zq/qz?wk#kw:jx"
@@ -136,7 +136,7 @@ def tried(uri: str, folder: Path) -> Iterator[str]:
         lambda: read_study(uri, "s"),
         lambda: fetch_model(uri, "0" * 32),
         lambda: add_scores(uri, "0" * 32, merged({}, {}), Record(records / "00000")),
-        lambda: register_knee(uri, "s", "0" * 32, 0),
+        lambda: register_model(uri, "s", "0" * 32, 0, "knee"),
     ]
     for attempt in attempts:
         try:

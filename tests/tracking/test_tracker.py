@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from aesearch.errors import UserError
 from aesearch.records import Record, write_json
 from aesearch.records.results import local_results
-from aesearch.tracking import Tracker, read_study, register_knee
+from aesearch.tracking import Tracker, read_study, register_model
 from aesearch.train import Epoch
 
 
@@ -261,11 +261,11 @@ def test_the_knee_has_a_version_per_run_and_the_alias(uri, in_tmp):
     track(uri, in_tmp / "trials", [])
     client, (_, *children) = MlflowClient(uri), runs(uri)
     for key in (0, 0, 1, 0):
-        assert register_knee(uri, "s", children[key].info.run_id, key) == ""
+        assert register_model(uri, "s", children[key].info.run_id, key, "knee") == ""
         knee = client.get_model_version_by_alias("s", "knee")
         assert (knee.run_id, knee.tags) == (children[key].info.run_id, {"aesearch.trial": str(key)})
     assert len(client.search_model_versions("name='s'")) == 2
-    remark = register_knee(uri, "s", "0" * 32, 0)
+    remark = register_model(uri, "s", "0" * 32, 0, "knee")
     assert remark.startswith(f"the model of trial 0 is not registered in {uri}: ")
 
 
@@ -304,11 +304,11 @@ def test_a_trials_model_is_served_by_mlflow(uri, tmp_path):
     np.testing.assert_array_equal(served.predict(images, params={"output": "error"}), model.score(images)["error"])
     with pytest.raises(UserError, match="did you mean code"):
         served.predict(images, params={"output": "cod"})
-    assert register_knee(uri, "s", run.info.run_id, 0) == ""
-    assert register_knee(uri, "s", run.info.run_id, 0) == ""
+    assert register_model(uri, "s", run.info.run_id, 0, "knee") == ""
+    assert register_model(uri, "s", run.info.run_id, 0, "knee") == ""
     knee = mlflow.pyfunc.load_model("models:/s@knee")
     np.testing.assert_array_equal(knee.predict(images), served.predict(images))
-    assert register_knee(uri, "beta_sweep", run.info.run_id, 0) == ""
+    assert register_model(uri, "beta_sweep", run.info.run_id, 0, "knee") == ""
     for code in (blocks("docs/mlflow.md")[0].code, blocks("docs/use.md")[1].code):
         exec(code, {"images": images, "run_id": run.info.run_id})
     (tmp_path / "in.json").write_text(json.dumps({"inputs": images.tolist()}))

@@ -250,7 +250,7 @@ def test_a_model_of_ones_own_study_opens_its_data(in_tmp, monkeypatch):
     rows_of_a_person(Path("model"))
     store = SimpleNamespace(pictures={3: Path("model")})
     monkeypatch.setattr("aesearch.tracking.read_study", lambda uri, name: store)
-    monkeypatch.setattr("aesearch.report.best_trial", lambda results, metric: 3)
+    monkeypatch.setattr("aesearch.report.best_trial", lambda results, metric, per: 3)
     assert main(["use", "mine", "encode", "--out", "out"]) == 0
     assert len(pd.read_parquet("out/codes.parquet")) == 12
 

@@ -28,6 +28,7 @@ def _draw_table(
     ends: tuple[float | None, float | None] = (None, None),
     size: float | None = None,
     label: str = "",
+    shades: pd.DataFrame | None = None,
 ) -> None:
     """Draw a table as cells of colour; NaN stays empty.
 
@@ -36,10 +37,12 @@ def _draw_table(
     It looks like seaborn's heatmap, which draws the whole figure each time to see whether labels overlap.
 
     form, size: of the numbers. ends: of the scale of colours. label: of the colour bar; without one there is none.
+    shades: what the colours are of, if not the numbers.
     """
     values = np.ma.masked_invalid(table.to_numpy(dtype=float))
     rows, columns = values.shape
-    cells = axis.pcolormesh(values, cmap=colours, vmin=ends[0], vmax=ends[1])
+    shown = values if shades is None else np.ma.masked_invalid(shades.to_numpy(dtype=float))
+    cells = axis.pcolormesh(shown, cmap=colours, vmin=ends[0], vmax=ends[1])
     axis.set_xticks(np.arange(columns) + 0.5, table.columns)
     axis.set_yticks(np.arange(rows) + 0.5, table.index)
     axis.set_ylim(rows, 0)
@@ -47,7 +50,7 @@ def _draw_table(
     axis.spines[:].set_visible(False)
     numbered = ~np.ma.getmaskarray(values) & (values.size <= MOST_NUMBERS)
     for i, j in zip(*np.nonzero(numbered), strict=True):
-        light = relative_luminance(cells.cmap(cells.norm(values[i, j]))) > 0.408
+        light = relative_luminance(cells.cmap(cells.norm(shown[i, j]))) > 0.408
         # The numbers lie inside the axes, so the layout need not look at each.
         number = axis.text(j + 0.5, i + 0.5, f"{values[i, j]:{form}}", ha="center", va="center", size=size)
         number.set(color=".15" if light else "w", in_layout=False)
@@ -174,14 +177,29 @@ def agreement(analysis: Analysis) -> Figure | None:
     return figure
 
 
-@report_figure(70, "The searched metrics on test over the two most important parameters. A cell is a mean over trials.")
+def _shaded(analysis: Analysis) -> str:
+    what = "One side are the conditions. Colours go from the least to the most of each, so they do not compare them."
+    return what if analysis.per else ""
+
+
+@report_figure(
+    70,
+    "The searched metrics on test over the two most important parameters. A cell is a mean over trials.",
+    cut=_shaded,
+)
 def heat_map(analysis: Analysis) -> Figure | None:
-    """Draw the searched metrics over the two most important parameters, in cells."""
-    if len(analysis.parameters) < 2:
+    """Draw the searched metrics over the two most important parameters, in cells.
+
+    With conditions these are one side.
+    """
+    conditions = [", ".join(analysis.per)] if analysis.per else []
+    sides = [*conditions, *analysis.parameters][:2]
+    if len(sides) < 2:
         return None
-    first, second = analysis.parameters[:2]
+    first, second = sides
     metrics = analysis.headlines
-    cells = pd.DataFrame({first: _cells(analysis, first), second: _cells(analysis, second)})
+    cells = pd.DataFrame({second: _cells(analysis, second)})
+    cells[first] = _condition_cells(analysis) if conditions else _cells(analysis, first)
     width = max(6.4, 2.2 + 0.72 * cells[first].nunique())
     figure, axes = plt.subplots(
         1, len(metrics), figsize=(width * len(metrics), 4.6), layout="constrained", squeeze=False
@@ -190,11 +208,24 @@ def heat_map(analysis: Analysis) -> Figure | None:
         table = cells.assign(value=analysis.complete[metric]).pivot_table(
             index=second, columns=first, values="value", observed=False, dropna=False
         )
-        _draw_table(axis, table.iloc[::-1], ".3g", COLOURS, label=metric)
+        if conditions:
+            spans = table.max() - table.min()
+            shades = (table - table.min()) / spans.where(spans > 0)
+            _draw_table(axis, table.iloc[::-1], ".3g", COLOURS, (0, 1), shades=shades.fillna(0.5).iloc[::-1])
+        else:
+            _draw_table(axis, table.iloc[::-1], ".3g", COLOURS, label=metric)
         axis.set(xlabel=first, ylabel=second, title=metric)
         axis.tick_params(axis="x", rotation=30)
         axis.tick_params(axis="y", rotation=0)
     return figure
+
+
+def _condition_cells(analysis: Analysis) -> "pd.Series[Any]":
+    """Name the condition of each complete trial, by its values."""
+    names = [", ".join(str(value) for _, value in condition.values) for condition in analysis.parts]
+    places = {condition: place for place, condition in enumerate(analysis.parts)}
+    codes = [places[analysis.condition[key]] for key in analysis.complete.index]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names), ordered=True), index=analysis.complete.index)
 
 
 def _cells(analysis: Analysis, parameter: str) -> "pd.Series[Any]":

@@ -7,11 +7,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aesearch.report.analysis import Analysis
-from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colour_bar, colouring, error_bars, report_figure
+from aesearch.report.figures.style import (
+    COLOURS,
+    MARK,
+    MOST_LINES,
+    colour_bar,
+    coloured_conditions,
+    colouring,
+    condition_colours,
+    condition_legend,
+    error_bars,
+    log_where_wide,
+    report_figure,
+)
 
 
 @report_figure(
-    10, "The two searched metrics of each complete trial: median over its replicas, bars from least to most."
+    10,
+    "The two searched metrics of each complete trial: median over its replicas, bars from least to most.",
+    cut=coloured_conditions,
 )
 def plane(analysis: Analysis) -> Figure | None:
     """Draw both searched metrics against each other.
@@ -23,11 +37,34 @@ def plane(analysis: Analysis) -> Figure | None:
     figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
     for axis, tested in zip(axes, (False, True), strict=True):
         x, y = (analysis.test_name(metric) if tested else metric for metric in analysis.metrics)
-        _plane(analysis, axis, x, y)
+        if analysis.per:
+            _fronts(analysis, axis, x, y)
+        else:
+            _plane(analysis, axis, x, y)
         axis.set_title("test: measured once, at the end" if tested else "val: searched")
     axes[0].legend(loc="best")
-    colour_bar(figure, axes, colouring(analysis))
+    if analysis.per:
+        condition_legend(figure, condition_colours(analysis))
+    else:
+        colour_bar(figure, axes, colouring(analysis))
     return figure
+
+
+def _fronts(analysis: Analysis, axis: Axes, x: str, y: str) -> None:
+    """Draw the trials and the front of each condition in its colour."""
+    for number, (condition, colour) in enumerate(condition_colours(analysis).items()):
+        part = analysis.parts[condition]
+        across, along = error_bars(part.complete, x), error_bars(part.complete, y)
+        axis.errorbar(
+            part.complete[x], part.complete[y], along, across, "o", ms=6, color=colour, ecolor="0.8", zorder=2
+        )
+        front, chosen = part.complete.loc[part.front], part.complete.loc[part.chosen]
+        labels = (None, None) if number else ("Pareto front on val of a condition", "its knee, or what is registered")
+        axis.plot(front[x], front[y], color=colour, lw=1.5, zorder=3, label=labels[0])
+        axis.plot(chosen[x], chosen[y], "o", ms=13, mfc="none", mec=MARK, mew=1.8, zorder=4, label=labels[1], ls="")
+    log_where_wide(axis.xaxis, analysis.complete[x], axis.set_xscale)
+    log_where_wide(axis.yaxis, analysis.complete[y], axis.set_yscale)
+    axis.set(xlabel=x, ylabel=y)
 
 
 def _plane(analysis: Analysis, axis: Axes, x: str, y: str) -> None:

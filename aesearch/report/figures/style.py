@@ -8,18 +8,23 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from aesearch.report.analysis import Analysis
+from aesearch.report.conditions import Condition
 
 DPI = 110
 MARK = "#d55e00"  # vermillion and black of the colour-blind safe Okabe-Ito palette
 COLOURS = "viridis"
 MOST_LINES = 16
+WIDE = 8  # times the least value is the largest of conditions that lie far apart
+MOST_PLAIN = 10  # colours of seaborn's palette for the colour-blind
 
 
 Draw = Callable[[Analysis], Figure | None]
@@ -88,6 +93,36 @@ def colour_bar(figure: Figure, axes: Any, coloured: tuple[str, Normalize] | None
         bar = figure.colorbar(plt.cm.ScalarMappable(norm, COLOURS), ax=axes, label=parameter)
         if isinstance(norm, LogNorm):
             label_log(bar.ax.yaxis)
+
+
+def condition_colours(analysis: Analysis) -> dict[Condition, Any]:
+    """Choose a colour for each condition; empty without conditions."""
+    count = len(analysis.parts)
+    palette = sns.color_palette("colorblind" if count <= MOST_PLAIN else COLOURS, count)
+    return dict(zip(analysis.parts, palette, strict=True))
+
+
+def condition_legend(figure: Figure, colours: dict[Condition, Any]) -> None:
+    """Name the conditions right of the figure, if they are few enough."""
+    if 0 < len(colours) <= MOST_LINES:
+        lines = [Line2D([], [], color=colour, marker="o") for colour in colours.values()]
+        figure.legend(lines, list(map(str, colours)), loc="outside right upper", frameon=False, fontsize=9)
+
+
+def log_where_wide(axis: Axis, values: "pd.Series[Any]", set_scale: Callable[[str], None]) -> None:
+    """Give an axis a log scale where conditions lie far apart on it.
+
+    axis, set_scale: such as ``axes.xaxis`` and ``axes.set_xscale``. values: that are drawn.
+    """
+    known = values.dropna()
+    if len(known) and known.min() > 0 and known.max() > WIDE * known.min():
+        set_scale("log")
+        label_log(axis)
+
+
+def coloured_conditions(analysis: Analysis) -> str:
+    """Say what colours mean where they are of conditions."""
+    return f"A colour is a condition ({', '.join(analysis.per)})." if analysis.per else ""
 
 
 def label_log(axis: Axis) -> None:

@@ -11,7 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aesearch.report.analysis import Analysis
-from aesearch.report.figures.style import COLOURS, MARK, MOST_LINES, colouring, error_bars, label_log, report_figure
+from aesearch.report.figures.style import (
+    COLOURS,
+    MARK,
+    MOST_LINES,
+    coloured_conditions,
+    colouring,
+    condition_colours,
+    condition_legend,
+    error_bars,
+    label_log,
+    log_where_wide,
+    report_figure,
+)
 from aesearch.report.limits import MOST_METRICS
 
 # The baseline that is drawn beside a metric: its own metric, and its label.
@@ -29,7 +41,8 @@ def _metrics(analysis: Analysis) -> list[str]:
 
 def _cut(analysis: Analysis) -> str:
     count = len(_metrics(analysis))
-    return f"{MOST_METRICS} of {count} metrics are drawn; trials.csv has all." if count > MOST_METRICS else ""
+    cut = f"{MOST_METRICS} of {count} metrics are drawn; trials.csv has all." if count > MOST_METRICS else ""
+    return f"{coloured_conditions(analysis)} {cut}".strip()
 
 
 @report_figure(
@@ -38,18 +51,44 @@ def _cut(analysis: Analysis) -> str:
     cut=_cut,
 )
 def sweeps(analysis: Analysis) -> Figure | None:
-    """Draw every metric on test against every parameter."""
-    metrics, parameters = _metrics(analysis)[:MOST_METRICS], analysis.main_parameters
+    """Draw every metric on test against every parameter.
+
+    With conditions each has a line, over the parameters that are questions.
+    """
+    metrics, parameters = _metrics(analysis)[:MOST_METRICS], analysis.main_parameters or list(analysis.per)
     size = (max(5.5, 4.2 * len(parameters)), 2.6 * len(metrics))
     figure, axes = plt.subplots(
         len(metrics), len(parameters), figsize=size, layout="constrained", squeeze=False, sharex="col", sharey="row"
     )
     for row, metric in zip(axes, metrics, strict=True):
         for axis, parameter in zip(row, parameters, strict=True):
-            _sweep(analysis, axis, parameter, metric)
+            if analysis.per:
+                _sweep_of_each(analysis, axis, parameter, metric)
+            else:
+                _sweep(analysis, axis, parameter, metric)
             axis.set_xlabel(parameter if metric == metrics[-1] else "")
         row[0].set_ylabel(metric)
+    condition_legend(figure, condition_colours(analysis))
     return figure
+
+
+def _sweep_of_each(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
+    """Draw a metric against a parameter, with a colour and a line per condition."""
+    numeric = analysis.is_numeric(parameter)
+    for condition, colour in condition_colours(analysis).items():
+        part = analysis.parts[condition]
+        frame = part.complete.dropna(subset=[f"param:{parameter}"])
+        if numeric:
+            frame = frame.sort_values(f"param:{parameter}")
+        x = frame[f"param:{parameter}"] if numeric else frame[f"param:{parameter}"].astype(str)
+        form = "o-" if numeric and x.is_unique else "o"
+        axis.errorbar(
+            x, frame[metric], yerr=error_bars(frame, metric), fmt=form, ms=5, lw=1, color=colour, ecolor="0.7"
+        )
+        if part.chosen in frame.index:
+            axis.plot(x[part.chosen], frame[metric][part.chosen], "o", ms=10, mfc="none", mec=MARK, mew=1.4)
+    log_where_wide(axis.yaxis, analysis.complete[metric], axis.set_yscale)
+    _finish(analysis, axis, parameter, metric)
 
 
 def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
@@ -63,6 +102,12 @@ def _sweep(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
         axis.legend(fontsize=9)
     if analysis.chosen in frame.index:
         axis.plot(x[analysis.chosen], frame[metric][analysis.chosen], "o", ms=11, mfc="none", mec=MARK, mew=1.8)
+    _finish(analysis, axis, parameter, metric)
+
+
+def _finish(analysis: Analysis, axis: Axes, parameter: str, metric: str) -> None:
+    """Set the scale and the labels of a parameter, and the title of its correlation."""
+    numeric = analysis.is_numeric(parameter)
     if not numeric:
         axis.tick_params(axis="x", rotation=40)
         plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
