@@ -19,10 +19,11 @@ def one_at_a_time(folder):
 def test_plan_says_what_a_study_would_cost(one_at_a_time, here):
     plan = here("plan", "small.py", "--trials", "7", "--replicas", "1")
     assert (plan.returncode, plan.stderr) == (0, "")
-    first, second, third = plan.stdout.splitlines()
+    first, second, third, told = plan.stdout.splitlines()
     assert first == "small: 7 trials of 1 replicas by tpe, 1 at once, each with cpus=1"
     assert second.startswith("a trial: ")
     assert third.startswith("the study: about ")
+    assert told.startswith("a t test finds differences between two trials, ")
     assert not (one_at_a_time / ".aesearch").exists(), "a plan leaves nothing"
 
 
