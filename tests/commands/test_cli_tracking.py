@@ -259,7 +259,8 @@ def test_each_condition_has_a_model_in_mlflow(here, folder):
     assert "best val/mse" not in ran.stdout
     report = (folder / "reports" / "sorts" / "report.md").read_text()
     assert "weight = 0.5: its only complete trial is 0: test/mse " in report
-    client = MlflowClient("sqlite:///mlflow.db")
+    # By its whole path: MLflow keeps the stores of earlier tests by their addresses.
+    client = MlflowClient(store := f"sqlite:///{folder}/mlflow.db", registry_uri=store)
     keys = {
         weight: client.get_model_version_by_alias("sorts", f"best-weight-{weight}_{part}").tags["aesearch.trial"]
         for weight, part in ((0, 5), (8, 0))
