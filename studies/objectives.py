@@ -27,7 +27,7 @@ OBJECTIVES = {
 }
 DATA, NETWORK, EPOCHS, REPLICAS, RATE = {
     "cpu": (Sprites(resolution=32, scales=3, orientations=4, positions=(16, 6)), MLP((128, 128)), 50, 4, 2e-3),
-    "gpu": (Sprites(positions=(32, 12)), Burgess(), 30, 10, 1e-3),
+    "gpu": (Sprites(positions=(32, 12)), Burgess(), 60, 10, 1e-3),
 }[size()]
 
 
