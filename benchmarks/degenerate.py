@@ -69,7 +69,7 @@ def _count(data: Sprites) -> int:
 
 def main() -> None:
     """Train all settings on both, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", type=int, default=14)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1000, help="of the first setting; a study has 0")

@@ -226,6 +226,10 @@ class JudgedScheduler(FIFOScheduler):
                 judge, place = self._judge(key)
                 judge.record(place, epoch, self._costs(of_epoch))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the scheduler into snapshots that are never read."""
+        return {}
+
     def _judge(self, key: int) -> tuple[Judge, int]:
         """Find the judge of a trial's condition, and the trial's number there."""
         if key not in self.places:

@@ -151,7 +151,7 @@ def test_boosted_trees_are_those_of_scikit_learn(classes):
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_boosted_trees_of_two_thousand_points_are_cut_between_all_values(classes):
+def test_trees_of_two_thousand_points_are_cut_everywhere(classes):
     """With 256 bins the importance of noise is too small, and the train accuracy too low."""
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 3000)

@@ -254,7 +254,7 @@ def test_metrics_stand_beside_their_floor_and_ceiling(tmp_path):
     assert "val/probe_10" not in table.index
 
 
-def test_each_percentage_stands_beside_the_floor_of_its_own_trial(tmp_path):
+def test_each_percentage_stands_beside_its_own_floor(tmp_path):
     made = make(tmp_path)
     analysis = analyse(made)
     first, second = list(dict.fromkeys(analysis.shown.values()))[:2]

@@ -146,7 +146,7 @@ def test_dead_codes_do_not_vote_and_are_not_voted_on(codes):
     assert 0 < spread < 0.05
 
 
-def test_agreement_tracks_the_number_of_active_codes_in_closed_form():
+def test_agreement_tracks_active_codes_in_closed_form():
     """Where the fewer codes are told without fault and the others not at all: (1 + fewer / more) / 2 of the most."""
     most = UDR(points=900).compare([trained(Dead(SIDE)), trained(Dead(SIDE))], "val")
     for used in (1, 2, 3, 4):
