@@ -112,7 +112,7 @@ def test_run_then_report_then_run_again(folder, here, umask):
     assert unknown.returncode == 2
     assert "unknown metric 'val/msee': did you mean val/mse" in unknown.stderr
 
-    scored = here("rescore", "small.py", "--metric", "dci", "--metric", "udr", "--protocol", "fast")
+    scored = here("rescore", "small.py", "--metric", "mig_sup", "--metric", "udr", "--protocol", "fast")
     assert (scored.returncode, scored.stderr) == (0, "")
     assert sorted(scored.stdout.splitlines()[:4]) == [f"small: trial {key} scored" for key in range(4)]
     rescored = read_study(f"sqlite:///{folder}/mlflow.db", "small")
@@ -121,11 +121,11 @@ def test_run_then_report_then_run_again(folder, here, umask):
     for key, run_id in rescored.runs.items():
         run = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run_id)
         row = rescored.trials.set_index("trial").loc[key]
-        assert run.data.metrics["test/fast.dci_disentanglement"] == row["test/fast.dci_disentanglement"]
+        assert run.data.metrics["test/fast.mig_sup"] == row["test/fast.mig_sup"]
         assert run.data.metrics["final/val/study.udr_lasso"] == row["val/study.udr_lasso"]
         assert run.data.tags["aesearch.protocol.fast"] == fast.hash
         kept = json.loads((folder / ".aesearch" / "small" / "trials" / f"{key:05d}" / "scores.json").read_text())
-        assert np.median(kept["metrics"]["test/fast.dci_disentanglement"]) == row["test/fast.dci_disentanglement"]
+        assert np.median(kept["metrics"]["test/fast.mig_sup"]) == row["test/fast.mig_sup"]
     assert f"Protocol fast ({fast.hash})" in (folder / "reports" / "small" / "report.md").read_text()
     assert_only_the_report_is_shared(folder)
     assert rights(folder / "codes") == rights(folder / "elsewhere") == SHARED
