@@ -339,8 +339,13 @@ class Analysis:
 
     @cached_property
     def everywhere(self) -> list[str]:
-        """The swept parameters that all complete trials have, conditions left out."""
-        return [name for name in self.asked if self.complete[f"param:{name}"].notna().all()]
+        """The swept parameters that all complete trials have, conditions left out.
+
+        Names of which no two trials share one are left out, too: no trial tells anything of the next.
+        """
+        columns = {name: self.complete[f"param:{name}"] for name in self.asked}
+        told = {name: self.is_numeric(name) or values.duplicated().any() for name, values in columns.items()}
+        return [name for name, values in columns.items() if values.notna().all() and told[name]]
 
     def _column(self, parameter: str, trials: list[int]) -> NDArray[Any]:
         """Take a parameter of N complete trials, on its scale or as names (N,)."""

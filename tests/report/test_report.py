@@ -60,6 +60,17 @@ def test_the_analysis_finds_what_was_put_in(tmp_path):
     assert found.settings == pytest.approx(analysis.complete["test/mse"].var() - found.seeds / 3)
 
 
+def test_names_that_no_two_trials_share_explain_nothing(tmp_path):
+    """Each trial is predicted from the others, which know nothing of its name."""
+    results = make(tmp_path)
+    names = results.trials.assign(**{"param:network": [f"net {key}" for key in results.trials["trial"]]})
+    analysis = analyse(replace(results, trials=names))
+    assert analysis.everywhere == ["beta", "latent_dim"]
+    only = names.drop(columns=["param:beta", "param:latent_dim"])
+    assert analyse(replace(results, trials=only)).explained == {}
+    assert "that a parameter alone explains" not in "\n".join(findings(analyse(replace(results, trials=only))))
+
+
 def test_the_words_say_it_with_numbers(tmp_path):
     analysis = analyse(make(tmp_path))
     assert outcome(analysis).startswith("14 trials: 12 complete, 1 pruned, 1 failed, 3 replicas (seeds) each; 14.0")
